@@ -1,0 +1,24 @@
+"""Which device computes, and in which precision."""
+
+import torch
+
+from llmesr.errors import InputError
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device: `auto` takes a GPU if there is one.
+
+    Raises:
+        InputError: `cuda` is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("key 'train.device' is 'cuda' but torch sees no GPU: set it to 'auto' or 'cpu'")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 in hardware, where it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return capability.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,93 @@
+"""Stage 02: prompts → LLM → item and user embeddings, and their PCA."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from llmesr.embed import api_encoder, local_encoder
+from llmesr.embed.cache import encode_cached
+from llmesr.embed.prompts import item_prompts, user_prompts
+from llmesr.embed.reduce import reduce
+from llmesr.errors import InputError
+from llmesr.paths import artifact, embedding_cache, replacing, shown
+from llmesr.prepare.dataset import Dataset
+from llmesr.settings import ApiEncoder, Settings
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What stage 02 hands on.
+
+    Attributes:
+        items: (V + 1, L) LLM embedding of each item id; row 0, the padding, is zero.
+        initial: (V + 1, D) their PCA, the first value of the collaborative table; row 0 is zero.
+        users: (U, L) LLM embedding of each user's training history.
+    """
+
+    items: np.ndarray
+    initial: np.ndarray
+    users: np.ndarray
+
+
+def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
+    """Write every item's and every user's prompt (V and U texts), from training interactions only."""
+    chosen = settings.embed
+    return (
+        item_prompts(data.items, chosen.item_template, chosen.attribute_characters),
+        user_prompts(data.train, data.titles, chosen.user_template, chosen.history_items),
+    )
+
+
+def encode(texts: list[str], settings: Settings) -> np.ndarray:
+    """Encode texts with the chosen encoder through the cache: (n, L) float32.
+
+    Raises:
+        InputError: the encoder cannot be found or fails, or the cache is damaged.
+    """
+    encoder = settings.embed.encoders[settings.embed.encoder]
+    if isinstance(encoder, ApiEncoder):
+        identity = f"{encoder.base_url} {encoder.model}"
+        vectors = encode_cached(texts, identity, lambda lacking: api_encoder.encode(lacking, encoder), embedding_cache())
+    else:
+        identity = encoder.model_dump_json()
+        vectors = encode_cached(
+            texts,
+            identity,
+            lambda lacking: local_encoder.encode(lacking, encoder, settings.embed.batch_tokens),
+            embedding_cache(),
+        )
+    if settings.embed.normalize:
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+    return vectors
+
+
+def run(settings: Settings, data: Dataset) -> Embeddings:
+    """Do the whole stage and write `artifacts/<dataset>/embed/embeddings.safetensors`."""
+    item_texts, user_texts = prompts(data, settings)
+    items = encode(item_texts, settings)
+    tables = {
+        "items": np.pad(items, ((1, 0), (0, 0))),
+        "initial": np.pad(reduce(items, settings.model.hidden), ((1, 0), (0, 0))),
+        "users": encode(user_texts, settings),
+    }
+    file = artifact(data.name, "embed") / "embeddings.safetensors"
+    with replacing(file) as temporary:
+        save_file(tables, temporary, metadata={"encoder": settings.embed.encoder})
+    return Embeddings(**tables)
+
+
+def load(name: str) -> Embeddings:
+    """Load what the stage wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    file = artifact(name, "embed") / "embeddings.safetensors"
+    if not file.exists():
+        raise InputError(f"{shown(file)} is missing: run `dvc repro embed` first")
+    try:
+        return Embeddings(**load_file(file))
+    except SafetensorError as error:
+        raise InputError(f"{shown(file)} is damaged ({error}): delete it and run `dvc repro embed`") from None

@@ -1,0 +1,50 @@
+"""An OpenAI-compatible embeddings endpoint: texts in, one vector a text out."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from openai import OpenAI, OpenAIError
+from tqdm.auto import tqdm
+
+from llmesr.errors import InputError
+from llmesr.settings import ApiEncoder
+
+
+def encode(texts: Sequence[str], settings: ApiEncoder) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Ask the endpoint in batches; the client retries with exponential back-off.
+
+    Args:
+        texts: what to encode.
+        settings: endpoint, model, the environment variable that holds the key.
+
+    Yields:
+        the positions of a batch in `texts`, and their (b, L) float32 vectors.
+
+    Raises:
+        InputError: the key is not set, or the endpoint fails after all retries or answers nonsense.
+    """
+    key = os.environ.get(settings.key_variable)
+    if not key:
+        raise InputError(f"environment variable {settings.key_variable} is not set: it must hold the endpoint's key")
+    client = OpenAI(
+        api_key=key,
+        base_url=settings.base_url,
+        max_retries=settings.retries,
+        timeout=settings.timeout_seconds,
+    )
+    for start in tqdm(range(0, len(texts), settings.batch_size), desc="encode", unit="batch"):
+        batch = list(range(start, min(start + settings.batch_size, len(texts))))
+        try:
+            answer = client.embeddings.create(
+                model=settings.model, input=[texts[i] for i in batch], encoding_format="float"
+            )
+        except OpenAIError as error:
+            raise InputError(f"encoder at {settings.base_url} failed: {error}") from None
+        rows = sorted(answer.data, key=lambda row: row.index)
+        if len(rows) != len(batch):
+            raise InputError(
+                f"encoder at {settings.base_url} gave {len(rows)} vectors for {len(batch)} texts: "
+                "check 'embed.encoders'"
+            )
+        yield batch, np.array([row.embedding for row in rows], dtype=np.float32)

@@ -1,0 +1,27 @@
+"""BERT4Rec (Sun et al., CIKM 2019): bidirectional self-attention, trained by cloze."""
+
+from torch import Tensor, nn
+
+from llmesr.models.transformer import Blocks, Positions
+from llmesr.settings import Bert4Rec as Bert4RecSettings
+from llmesr.settings import Model
+
+
+class BERT4Rec(nn.Module):
+    """Every position sees every other; hidden items are predicted, and at the end an appended [MASK]."""
+
+    objective = "cloze"
+
+    def __init__(self, settings: Bert4RecSettings, model: Model) -> None:
+        super().__init__()
+        self.mask_share = settings.mask_share
+        self.positions = Positions(model.hidden, model.max_length, model.dropout)
+        self.blocks = Blocks(settings.blocks, model.hidden, settings.heads, model.dropout)
+
+    def place(self, x: Tensor, real: Tensor) -> Tensor:
+        """Scale, add positions, drop out: (B, T, D)."""
+        return self.positions(x, real)
+
+    def encode(self, x: Tensor, real: Tensor) -> Tensor:
+        """Encode placed vectors (B, T, D) to states (B, T, D)."""
+        return self.blocks(x, real, causal=False)

@@ -1,0 +1,27 @@
+"""SASRec (Kang and McAuley, ICDM 2018): causal self-attention over the sequence."""
+
+from torch import Tensor, nn
+
+from llmesr.models.transformer import Blocks, Positions
+from llmesr.settings import Model
+from llmesr.settings import SasRec as SasRecSettings
+
+
+class SASRec(nn.Module):
+    """Learned positions and a stack of blocks; position t predicts item t + 1."""
+
+    objective = "every_position"
+
+    def __init__(self, settings: SasRecSettings, model: Model) -> None:
+        super().__init__()
+        self.causal = settings.causal
+        self.positions = Positions(model.hidden, model.max_length, model.dropout)
+        self.blocks = Blocks(settings.blocks, model.hidden, settings.heads, model.dropout)
+
+    def place(self, x: Tensor, real: Tensor) -> Tensor:
+        """Scale, add positions, drop out: (B, T, D)."""
+        return self.positions(x, real)
+
+    def encode(self, x: Tensor, real: Tensor) -> Tensor:
+        """Encode placed vectors (B, T, D) to states (B, T, D)."""
+        return self.blocks(x, real, self.causal)

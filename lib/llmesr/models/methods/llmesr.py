@@ -1,0 +1,72 @@
+"""LLM-ESR (Liu et al., NeurIPS 2024): dual view and retrieval-augmented self-distillation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from llmesr.models.backbones import Backbone
+from llmesr.models.dual_view import DualView
+from llmesr.models.ingredients import Ingredients
+from llmesr.settings import LlmEsr
+
+
+class LLMESR(nn.Module):
+    """Two views of each item, one shared backbone that encodes both, similar users as teachers."""
+
+    def __init__(self, backbone: Backbone, view: DualView, neighbours: Tensor, settings: LlmEsr) -> None:
+        super().__init__()
+        self.backbone, self.view, self.settings = backbone, view, settings
+        self.register_buffer("neighbours", neighbours, persistent=False)  # (U, N)
+        self._encode_users: Callable[[Tensor], Tensor] | None = None
+        self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
+
+    def states(self, items: Tensor) -> Tensor:
+        """Encode right-padded items (B, T) to [u_se : u_co] at every position: (B, T, 2D)."""
+        real = items > 0
+        se, co = (self.backbone.place(view, real) for view in self.view.views(items))  # (B, T, D) each
+        se, co = self.view.fuse(se, co, real)
+        # one shared encoder: both views go through it as one batch of 2B sequences
+        both = self.backbone.encode(torch.cat([se, co]), real.repeat(2, 1))  # (2B, T, D)
+        return torch.cat(both.chunk(2), -1)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""
+        return self.view.item_vectors(items)
+
+    def start_epoch(self, encode_users: Callable[[Tensor], Tensor]) -> None:
+        """Prepare the teachers.
+
+        Args:
+            encode_users: gives the representations (n, 2D) of users (n,), without dropout and without gradient.
+        """
+        self._encode_users = encode_users
+        if self.settings.mediator_refresh == "epoch" and self.settings.alpha > 0:
+            bank = encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))  # (U, 2D)
+            self._mediators = bank[self.neighbours].mean(1)
+
+    def mediators(self, users: Tensor) -> Tensor:
+        """Return T_u, the mean of the N similar users' [u_se : u_co], without gradient: (b, 2D) (Eq. 8)."""
+        if self.settings.mediator_refresh == "epoch":
+            return self._mediators[users]
+        teachers, place = self.neighbours[users].unique(return_inverse=True)
+        return self._encode_users(teachers)[place].mean(1)
+
+    def extra_loss(self, users: Tensor, states: Tensor) -> Tensor | None:
+        """Self-distillation α · L_SD, the squared distance of [u_se : u_co] to its mediator (Eq. 9).
+
+        As in the authors' code the square is averaged over the 2D coordinates, which is what α = 0.1 was tuned for.
+
+        Args:
+            users: (b,).
+            states: (b, 2D) the users' own representations.
+        """
+        if self.settings.alpha == 0 or not len(users):
+            return None
+        return self.settings.alpha * (self.mediators(users) - states).square().mean()
+
+
+def build(settings: LlmEsr, given: Ingredients) -> LLMESR:
+    """Build LLM-ESR on the frozen LLM embeddings, their PCA and the similar users."""
+    view = DualView(given.semantic, given.initial, settings)
+    return LLMESR(given.backbone, view, given.neighbours, settings)

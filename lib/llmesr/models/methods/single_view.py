@@ -1,0 +1,31 @@
+"""A backbone over one trained item table: what `none` and `llminit` share, and differ in the table's first value."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from llmesr.models.backbones import Backbone
+
+
+class SingleView(nn.Module):
+    """Item table → backbone → states; score = state · item vector."""
+
+    def __init__(self, backbone: Backbone, table: nn.Embedding) -> None:
+        super().__init__()
+        self.backbone, self.table = backbone, table
+
+    def states(self, items: Tensor) -> Tensor:
+        """Encode right-padded items (B, T) to states (B, T, D)."""
+        real = items > 0
+        return self.backbone.encode(self.backbone.place(self.table(items), real), real)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Return the vectors (…, D) of items (…)."""
+        return self.table(items)
+
+    def start_epoch(self, encode_users: Callable[[Tensor], Tensor]) -> None:
+        """Do nothing: no teacher is needed."""
+
+    def extra_loss(self, users: Tensor, states: Tensor) -> Tensor | None:
+        """Return no further loss."""
+        return None

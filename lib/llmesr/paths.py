@@ -1,0 +1,67 @@
+"""Where everything lies, from the project root and never from the working directory.
+
+papermill runs a notebook in the caller's folder and nbval in the notebook's, so a relative path would
+mean two things.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY_PARAMS = "notebooks/tiny/params.yaml"
+"""Settings of the small dataset that every lesson opens with."""
+
+
+def from_root(path: str | Path) -> Path:
+    """Read a path of the settings: relative ones start at the project root."""
+    return ROOT / path
+
+
+def artifact(dataset: str, room: str) -> Path:
+    """Folder of what a stage hands to the next one."""
+    return ROOT / "artifacts" / dataset / room
+
+
+def run_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:
+    """Folder of one trained run: dataset/backbone/method/seed is its identity."""
+    return artifact(dataset, "train") / backbone / method / str(seed)
+
+
+def checkpoint_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
+    """File from which a killed run resumes.
+
+    It lies outside the stage's output because DVC deletes outputs before it runs a stage.
+    """
+    return ROOT / "runs" / dataset / "checkpoints" / f"{backbone}-{method}-{seed}.pt"
+
+
+def embedding_cache() -> Path:
+    """Folder of the embedding cache, shared by all datasets."""
+    return ROOT / "runs" / "embedding-cache"
+
+
+def results(dataset: str) -> Path:
+    """Folder of what is published: metrics, tables, figures (kept in git)."""
+    return ROOT / "results" / dataset
+
+
+def shown(path: Path) -> str:
+    """Name a file the way a reader finds it: from the project root if it lies inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` that takes its place only when all went well.
+
+    A kill in the middle of a write therefore never leaves half a file under the real name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Stage 01: raw files → interactions, splits, long-tail groups, fixed negatives."""
+
+import numpy as np
+import polars as pl
+
+from llmesr.errors import InputError
+from llmesr.paths import artifact, shown
+from llmesr.prepare import dataset, filters, groups
+from llmesr.prepare.card import describe
+from llmesr.prepare.dataset import Dataset
+from llmesr.prepare.sources import Raw, load_raw
+from llmesr.prepare.split import Split, draw_negatives, leave_one_out
+from llmesr.settings import Prepare, Recipe, Settings
+
+__all__ = ["Dataset", "clean", "label", "number", "run"]
+
+
+def run(settings: Settings) -> Dataset:
+    """Do the whole stage and write `artifacts/<dataset>/prepare/`.
+
+    Raises:
+        InputError: bad raw files, or nothing is left after filtering.
+    """
+    raw = load_raw(settings.source, settings.folder, settings.recipe)
+    kept = clean(raw, settings.recipe)
+    if kept.is_empty():
+        raise InputError(
+            f"{shown(settings.folder)}: no interaction is left after filtering "
+            f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'prepare.recipes.{settings.source}'"
+        )
+    interactions, users, items = number(kept, raw.items)
+    split = leave_one_out(interactions, settings.recipe.short_users)
+    users, items, thresholds = label(split, users, items, settings.prepare)
+    card = {"name": settings.data.name, **describe(users, items, interactions.height, thresholds)}
+    validation, test = add_negatives(interactions, split, items.height, settings.prepare)
+    folder = artifact(settings.data.name, "prepare")
+    frames = {"train": split.train, "validation": validation, "test": test, "users": users, "items": items}
+    for part, frame in frames.items():
+        dataset.save_frame(frame, folder / f"{part}.parquet")
+    dataset.save_json(card, folder / "card.json")
+    return dataset.load(settings.data.name)
+
+
+def clean(raw: Raw, recipe: Recipe) -> pl.DataFrame:
+    """Order the interactions in time (ties keep the order of the file), then apply repeats and filter."""
+    ordered = raw.interactions.sort("timestamp", maintain_order=True)
+    if recipe.repeats == "first":
+        ordered = filters.first_only(ordered)
+    return filters.FILTERS[recipe.filter](ordered, recipe.min_user, recipe.min_item)
+
+
+def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Give users the rows 0..U-1 and items the ids 1..V, both in the order of their raw ids.
+
+    Returns:
+        interactions ordered by user and time (`user`, `item`, `user_id`); users; items that occur.
+    """
+    users = interactions.select(pl.col("user_id").unique().sort()).with_row_index("user")
+    known = items.join(interactions.select("item_id").unique(), on="item_id", how="semi").sort("item_id")
+    known = known.with_row_index("item", offset=1)
+    numbered = interactions.join(users, on="user_id", maintain_order="left").join(
+        known.select("item", "item_id"), on="item_id", maintain_order="left"
+    )
+    numbered = numbered.sort("user", maintain_order=True)
+    as_int = pl.col("user", "item").cast(pl.Int32, strict=True)
+    return numbered.select(as_int, "user_id"), users, known
+
+
+def label(
+    split: Split, users: pl.DataFrame, items: pl.DataFrame, settings: Prepare
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
+    """Add each user's input length and each item's training count, and the groups they belong to.
+
+    The length counts what is known at test time, training and validation; the count only training.
+
+    Returns:
+        users with `length`, `tail`, `group`; items with `count`, `tail`, `group`; the thresholds of the tail.
+    """
+    known = pl.concat([split.train.select("user"), split.validation.select("user")])
+    lengths = np.bincount(known["user"].to_numpy(), minlength=users.height)
+    counts = np.bincount(split.train["item"].to_numpy(), minlength=items.height + 1)[1:]
+    thresholds = {
+        "user": groups.tail_threshold(lengths, settings.tail_quantile, settings.tail_user_below),
+        "item": groups.tail_threshold(counts, settings.tail_quantile, settings.tail_item_below),
+    }
+    users = users.with_columns(pl.Series("length", lengths)).with_columns(
+        groups.tail_label(pl.col("length"), thresholds["user"], "user").alias("tail"),
+        groups.edge_label(pl.col("length"), settings.length_edges, "length").alias("group"),
+    )
+    items = items.with_columns(pl.Series("count", counts)).with_columns(
+        groups.tail_label(pl.col("count"), thresholds["item"], "item").alias("tail"),
+        groups.edge_label(pl.col("count"), settings.popularity_edges, "popularity").alias("group"),
+    )
+    return users, items, thresholds
+
+
+def add_negatives(
+    interactions: pl.DataFrame, split: Split, n_items: int, settings: Prepare
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add to each held-out item the negatives it is ranked against, the same for every method and run.
+
+    No split's item is a negative of its user: nothing the user ever touched is drawn.
+    """
+    touched = interactions.group_by("user", maintain_order=True).agg(pl.col("item").unique().sort())
+    seen = [row.to_numpy() for row in touched["item"]]
+    rng = np.random.default_rng(settings.seed)
+    held_out = []
+    for frame in (split.validation, split.test):
+        drawn = draw_negatives(frame["user"].to_numpy(), seen, n_items, settings.negatives, rng)
+        held_out.append(frame.with_columns(pl.Series("negatives", drawn, pl.Array(pl.Int32, settings.negatives))))
+    return held_out[0], held_out[1]

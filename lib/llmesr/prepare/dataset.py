@@ -1,0 +1,142 @@
+"""The prepared dataset: what stage 01 writes and the later ones read."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from llmesr.errors import InputError
+from llmesr.paths import artifact, replacing, shown
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Users' items in time order, as one long array (ragged rows).
+
+    Attributes:
+        items: (N,) item ids 1..V, user after user.
+        offsets: (U + 1,) where each user's items start and end.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(U,) number of items of each user."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, user: int) -> np.ndarray:
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One held-out item a user, and what it is ranked against.
+
+    Attributes:
+        users: (n,) user rows 0..U-1.
+        items: (n,) the held-out item.
+        negatives: (n, 100) items that the user never touched; 0 where there are too few.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    negatives: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training interactions, the validation split and the tables of users and items; never the test split."""
+
+    name: str
+    train: Sequences
+    validation: Targets
+    users: pl.DataFrame
+    items: pl.DataFrame
+    card: dict
+
+    @property
+    def n_users(self) -> int:
+        """Number of users U."""
+        return self.users.height
+
+    @property
+    def n_items(self) -> int:
+        """Number of items V; ids are 1..V, 0 is padding."""
+        return self.items.height
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Title of each item id; 0 is the padding's."""
+        return ["", *self.items["title"].fill_null("unknown")]
+
+
+def sequences(pairs: pl.DataFrame, n_users: int) -> Sequences:
+    """Turn (user, item) rows, ordered by user and time, into ragged rows."""
+    counts = np.bincount(pairs["user"].to_numpy(), minlength=n_users)
+    return Sequences(pairs["item"].to_numpy(), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def append(base: Sequences, targets: Targets) -> Sequences:
+    """Append each target to its user's items: training + validation is the input at test time."""
+    return Sequences(
+        np.insert(base.items, base.offsets[targets.users + 1], targets.items),
+        base.offsets + np.concatenate([[0], np.cumsum(np.bincount(targets.users, minlength=len(base)))]),
+    )
+
+
+def targets(frame: pl.DataFrame) -> Targets:
+    """Turn the frame of a held-out split into arrays."""
+    negatives = frame["negatives"].to_numpy() if frame.height else np.zeros((0, 0), np.int32)
+    return Targets(frame["user"].to_numpy(), frame["item"].to_numpy(), negatives)
+
+
+def save_frame(frame: pl.DataFrame, file: Path) -> None:
+    """Write a frame as parquet, whole or not at all."""
+    with replacing(file) as temporary:
+        frame.write_parquet(temporary)
+
+
+def save_json(content: dict, file: Path) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_frame(file: Path, stage: str) -> pl.DataFrame:
+    """Read a parquet file that `stage` wrote.
+
+    Raises:
+        InputError: it is not there or is damaged.
+    """
+    if not file.exists():
+        raise InputError(f"{shown(file)} is missing: run `dvc repro {stage}` first")
+    try:
+        return pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError):
+        raise InputError(f"{shown(file)} is damaged: delete it and run `dvc repro {stage}`") from None
+
+
+def load(name: str) -> Dataset:
+    """Load what stage 01 wrote for the dataset `name`.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    folder = artifact(name, "prepare")
+    frames = {part: read_frame(folder / f"{part}.parquet", "prepare") for part in ("train", "validation", "users", "items")}
+    return Dataset(
+        name,
+        sequences(frames["train"], frames["users"].height),
+        targets(frames["validation"]),
+        frames["users"],
+        frames["items"],
+        json.loads((folder / "card.json").read_text(encoding="utf-8")),
+    )

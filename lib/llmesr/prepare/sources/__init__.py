@@ -1,0 +1,40 @@
+"""Raw formats, one file each. Every loader gives the same two frames.
+
+Interactions: `user_id`, `item_id` (str), `timestamp` (sortable), in the order of the file.
+Items: `item_id`, `title` (str) and further columns of text, each an attribute for the prompt.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from llmesr.prepare.sources import complete_journey, movielens_100k, table
+from llmesr.settings import Recipe
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a loader gives: interactions and items as they came."""
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+
+
+Loader = Callable[[Path, Recipe], tuple[pl.DataFrame, pl.DataFrame]]
+
+SOURCES: dict[str, Loader] = {
+    "complete-journey": complete_journey.load,
+    "movielens-100k": movielens_100k.load,
+    "table": table.load,
+}
+
+
+def load_raw(source: str, folder: Path, recipe: Recipe) -> Raw:
+    """Load a dataset's raw files with the loader of its source.
+
+    Raises:
+        InputError: a file is missing or its content is not what the format says.
+    """
+    return Raw(*SOURCES[source](folder, recipe))

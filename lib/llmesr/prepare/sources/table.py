@@ -1,0 +1,104 @@
+"""The plain table format, for anybody's data.
+
+`interactions.csv` or `.parquet`: `user_id,item_id,timestamp[,rating]`.
+`items.csv`, `.jsonl` or `.parquet`: `item_id,title[,…]`; every other column is an attribute for the prompt.
+A timestamp is a number or an ISO 8601 date; ties keep the order of the file.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from llmesr.errors import InputError
+from llmesr.paths import shown
+from llmesr.settings import Recipe
+
+
+def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Load and check the two tables of a folder.
+
+    Raises:
+        InputError: a file or column is missing, a row cannot be read, an item id occurs twice, an item has
+            no text, or an interaction names an unknown item; the message names file and row.
+    """
+    interactions_file = _find(folder, "interactions", (".csv", ".parquet"))
+    items_file = _find(folder, "items", (".csv", ".jsonl", ".parquet"))
+    interactions = _read(interactions_file, ("user_id", "item_id", "timestamp"))
+    items = _read(items_file, ("item_id", "title"))
+    _check_items(items, items_file)
+    unknown = interactions.with_row_index("row").join(items, on="item_id", how="anti")
+    if unknown.height:
+        row = unknown.row(0, named=True)
+        raise InputError(
+            f"{_at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
+            f"add it there or delete the row ({unknown.height} rows like it)"
+        )
+    return _with_times(interactions, interactions_file), items
+
+
+def _find(folder: Path, stem: str, endings: tuple[str, ...]) -> Path:
+    for ending in endings:
+        if (folder / f"{stem}{ending}").exists():
+            return folder / f"{stem}{ending}"
+    raise InputError(f"{shown(folder / stem)}{' or '.join(endings)} is missing: put the table there")
+
+
+def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Read any of the formats with ids as text, empty strings as null."""
+    try:
+        if file.suffix == ".csv":
+            frame = pl.read_csv(file, infer_schema=False)
+        elif file.suffix == ".jsonl":
+            frame = pl.read_ndjson(file, infer_schema_length=None)
+        else:
+            frame = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{shown(file)} cannot be read: {str(error).splitlines()[0]}") from None
+    for column in columns:
+        if column not in frame.columns:
+            raise InputError(
+                f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it"
+            )
+    ids = [column for column in columns if column != "timestamp"]
+    frame = frame.with_columns(pl.col(ids).cast(pl.String).str.strip_chars().replace("", None))
+    required = [column for column in columns if column != "title"]
+    for column in required:
+        empty = frame[column].is_null()
+        if empty.any():
+            raise InputError(f"{_at(file, empty.arg_max())}: '{column}' is empty: fill it or delete the row")
+    return frame
+
+
+def _check_items(items: pl.DataFrame, file: Path) -> None:
+    double = items["item_id"].is_duplicated()
+    if double.any():
+        row = double.arg_max()
+        raise InputError(f"{_at(file, row)}: item id '{items['item_id'][row]}' occurs twice: keep one of them")
+    texts = items.select(pl.exclude("item_id").cast(pl.String, strict=False).str.strip_chars().replace("", None))
+    silent = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if silent.any():
+        row = silent.arg_max()
+        raise InputError(
+            f"{_at(file, row)}: item '{items['item_id'][row]}' has no text: give it a title or an attribute"
+        )
+
+
+def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """Parse text timestamps as numbers or ISO dates; all rows must be of one kind."""
+    if interactions.schema["timestamp"] != pl.String:
+        return interactions
+    text = interactions["timestamp"].str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False)
+    dates = text.str.to_datetime(strict=False, time_zone="UTC") if numbers.null_count() else numbers
+    times = numbers if numbers.null_count() <= dates.null_count() else dates
+    if times.null_count():
+        row = times.is_null().arg_max()
+        raise InputError(
+            f"{_at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it"
+        )
+    return interactions.with_columns(times.alias("timestamp"))
+
+
+def _at(file: Path, row: int) -> str:
+    """Name a row as an editor counts it: a CSV's header is line 1."""
+    return f"{shown(file)}, " + (f"line {row + 2}" if file.suffix == ".csv" else f"row {row + 1}")

@@ -1,0 +1,162 @@
+"""Stage 04: one run = backbone × method × seed, trained and its best weights kept."""
+
+import json
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from dvclive import Live
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from llmesr import models
+from llmesr.devices import pick_device
+from llmesr.embed import Embeddings
+from llmesr.errors import InputError
+from llmesr.models.methods import Recommender
+from llmesr.models.sequences import PaddedSequences
+from llmesr.paths import checkpoint_file, replacing, run_folder, shown
+from llmesr.prepare.dataset import Dataset, Sequences, Targets, save_json
+from llmesr.prepare.split import draw_negatives
+from llmesr.retrieve import Neighbours
+from llmesr.settings import Settings
+from llmesr.train.checkpoint import fingerprint
+from llmesr.train.fit import Fitted, fit
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and the account of its training (`run.json`)."""
+
+    model: Recommender
+    account: dict
+    history: list[dict[str, float]]
+
+
+def run(
+    settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int
+) -> Run:
+    """Do the whole stage for one run and write `artifacts/<dataset>/train/<backbone>/<method>/<seed>/`.
+
+    Raises:
+        InputError: the loss is not finite, the checkpoint is damaged, or the settings do not fit together.
+    """
+    device = pick_device(settings.train.device)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    model = models.build(settings, backbone, method, seed, embeddings, similar).to(device)
+    sequences = on_device(data.train, settings, data.n_items, device)
+    folder = run_folder(data.name, backbone, method, seed)
+    identity = _identity(settings, data, embeddings, similar, backbone, method, seed)
+    resume = checkpoint_file(data.name, backbone, method, seed)
+    with Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+        fitted = fit(
+            model, sequences, _targets(data, settings, seed), settings.train, seed, resume, identity, _log_to(live)
+        )
+    account = {
+        "dataset": data.name,
+        "backbone": backbone,
+        "method": method,
+        "seed": seed,
+        "validation_NDCG@10": fitted.history[fitted.best_epoch - 1]["NDCG@10"],
+        "best_epoch": fitted.best_epoch,
+        **_costs(model, fitted),
+    }
+    with replacing(folder / "weights.safetensors") as temporary:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+    save_json(account, folder / "run.json")
+    save_json({"epochs": fitted.history}, folder / "history.json")
+    return Run(model, account, fitted.history)
+
+
+def load(
+    settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int
+) -> Run:
+    """Load a run that was trained under these settings.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    folder = run_folder(settings.data.name, backbone, method, seed)
+    model = models.build(settings, backbone, method, seed, embeddings, similar)
+    try:
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        account = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        history = json.loads((folder / "history.json").read_text(encoding="utf-8"))["epochs"]
+    except FileNotFoundError:
+        raise InputError(f"{shown(folder)} is missing: run `dvc repro train@{backbone}-{method}-{seed}` first") from None
+    except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{shown(folder)} is damaged or of other settings ({str(error).splitlines()[0]}): delete it and run "
+            f"`dvc repro train@{backbone}-{method}-{seed}`"
+        ) from None
+    return Run(model.eval(), account, history)
+
+
+def on_device(sequences: Sequences, settings: Settings, n_items: int, device: torch.device) -> PaddedSequences:
+    """Bring sequences to the device with the settings' greatest length."""
+    return PaddedSequences.on(sequences.items, sequences.offsets, settings.model.max_length, n_items, device)
+
+
+def _targets(data: Dataset, settings: Settings, seed: int) -> Callable[[int], Targets]:
+    """Give the validation targets of an epoch: fixed, or with negatives drawn anew as the authors' code does."""
+    fixed = data.validation
+    if not settings.train.redraw_negatives:
+        return lambda epoch: fixed
+    own = dict(zip(fixed.users.tolist(), fixed.items.tolist(), strict=True))
+    seen = [np.unique(np.append(data.train[user], own.get(user, []))) for user in range(data.n_users)]
+
+    def redrawn(epoch: int) -> Targets:
+        rng = np.random.default_rng([seed, epoch])
+        negatives = draw_negatives(fixed.users, seen, data.n_items, settings.prepare.negatives, rng)
+        return Targets(fixed.users, fixed.items, negatives)
+
+    return redrawn
+
+
+def _identity(
+    settings: Settings,
+    data: Dataset,
+    embeddings: Embeddings,
+    similar: Neighbours,
+    backbone: str,
+    method: str,
+    seed: int,
+) -> str:
+    sections = (
+        settings.model,
+        settings.train,
+        getattr(settings.backbones, backbone),
+        getattr(settings.methods, method),
+    )
+    told = [section.model_dump_json() for section in sections]
+    arrays = [data.train.items, data.train.offsets, data.validation.items, embeddings.items, similar.users]
+    return fingerprint(backbone, method, str(seed), *told, *arrays)
+
+
+def _log_to(live: Live) -> Callable[[dict[str, float]], None]:
+    def log(measures: dict[str, float]) -> None:
+        live.step = int(measures["epoch"])
+        for name in ("loss", "NDCG@10", "HR@10"):
+            live.log_metric(name, measures[name])
+        live.make_summary()
+
+    return log
+
+
+def _costs(model: Recommender, fitted: Fitted) -> dict[str, float]:
+    seconds = [epoch["seconds"] for epoch in fitted.history]
+    return {
+        "epochs": len(seconds),
+        "seconds_per_epoch": round(float(np.median(seconds)), 3),
+        "train_seconds": round(sum(seconds), 2),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+    }
+
+
+def weights_file(settings: Settings, backbone: str, method: str, seed: int) -> Path:
+    """Name the weights' file of a run."""
+    return run_folder(settings.data.name, backbone, method, seed) / "weights.safetensors"
