@@ -39,7 +39,6 @@ class Data(Section):
 class Recipe(Section):
     """How one source becomes sequences."""
 
-    departments: Strings
     repeats: Literal["first", "keep"]
     filter: Literal["k_core", "one_pass"]
     min_user: Positive
@@ -47,10 +46,24 @@ class Recipe(Section):
     short_users: Literal["error", "train_only"]
 
 
+class DepartmentRecipe(Recipe):
+    """A recipe of a source that has departments."""
+
+    departments: Annotated[Strings, Field(min_length=1)]
+
+
+class Recipes(Section):
+    """One recipe a source; those that are not used may be left out."""
+
+    complete_journey: DepartmentRecipe | None = Field(None, alias="complete-journey")
+    movielens_100k: Recipe | None = Field(None, alias="movielens-100k")
+    table: Recipe | None = None
+
+
 class Prepare(Section):
     """Stage 01: interactions, splits, long-tail groups."""
 
-    recipes: dict[str, Recipe]
+    recipes: Recipes
     negatives: Positive
     seed: int
     tail_quantile: Share
@@ -244,9 +257,10 @@ class Settings(Section):
         Raises:
             InputError: `prepare.recipes` has none of that name.
         """
-        if self.source not in self.prepare.recipes:
+        found = getattr(self.prepare.recipes, self.source.replace("-", "_"))
+        if found is None:
             raise InputError(f"key 'prepare.recipes.{self.source}' is missing: add a recipe for that source")
-        return self.prepare.recipes[self.source]
+        return found
 
     @property
     def folder(self) -> Path:
@@ -293,7 +307,9 @@ def _explain(problem: dict[str, Any], raw: dict[str, Any]) -> str:
 def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+        key = prefix + (field.alias or name)
+        keys.append(key)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind, f"{key}.")
     return keys

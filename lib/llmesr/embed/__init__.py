@@ -49,7 +49,9 @@ def encode(texts: list[str], settings: Settings) -> np.ndarray:
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
         identity = f"{encoder.base_url} {encoder.model}"
-        vectors = encode_cached(texts, identity, lambda lacking: api_encoder.encode(lacking, encoder), embedding_cache())
+        vectors = encode_cached(
+            texts, identity, lambda lacking: api_encoder.encode(lacking, encoder), embedding_cache()
+        )
     else:
         identity = encoder.model_dump_json()
         vectors = encode_cached(

@@ -12,7 +12,9 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 
-def build(settings: Settings, backbone: str, method: str, seed: int, embeddings: Embeddings, similar: Neighbours) -> Recommender:
+def build(
+    settings: Settings, backbone: str, method: str, seed: int, embeddings: Embeddings, similar: Neighbours
+) -> Recommender:
     """Build a model, Xavier-normal but for the item tables that come with a value; the same seed, the same weights.
 
     Raises:

@@ -1,46 +1,70 @@
-"""Multi-head attention over right-padded sequences, on PyTorch's fused kernel."""
+"""Multi-head attention over ragged sequences, on PyTorch's fused kernel."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def heads_of(x: Tensor, heads: int) -> Tensor:
-    """Split (B, T, D) into (B, heads, T, D / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+from llmesr.models.dropout import Dropout
+from llmesr.models.ragged import Group, Ragged
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, real: Tensor, causal: bool, dropout: float = 0.0) -> Tensor:
-    """Scaled dot-product attention: softmax(q kᵀ / √d) v, padding never attended to.
-
-    Padding lies on the right, so under the causal mask no real position can see it and the mask of keys is
-    not needed; without the causal mask it is.
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    sequences: Ragged,
+    causal: bool,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """Scaled dot-product attention softmax(q kᵀ / √d) v within each sequence.
 
     Args:
-        q: (B, T, D) queries.
-        k: (B, T, D) keys.
-        v: (B, T, D) values.
+        q: (N, …, D) queries; views between N and D are attended to separately, as further heads.
+        k: (N, …, D) keys.
+        v: (N, …, D) values.
         heads: number of heads; divides D.
-        real: (B, T) true where there is an item; each row has at least one.
-        causal: position t attends to positions ≤ t only.
-        dropout: share of attention weights dropped.
+        sequences: which of the N rows belong together.
+        causal: a position attends to earlier ones and itself only.
+        dropout: of attention weights, in training.
 
     Returns:
-        (B, T, D); rows at padding are meaningless.
+        (N, …, D).
     """
-    mask = None if causal else real[:, None, None, :].expand(-1, 1, q.shape[1], -1)
-    mixed = F.scaled_dot_product_attention(
-        heads_of(q, heads), heads_of(k, heads), heads_of(v, heads), mask, dropout, is_causal=causal
-    )
-    return mixed.transpose(1, 2).flatten(2)
+    # (N, 3, views · heads · d); rows are gathered with `embedding`, whose gradient is fast and deterministic
+    stacked = torch.stack([part.flatten(1) for part in (q, k, v)], 1).flatten(1)
+    drops = dropout is not None and dropout.training and dropout.p > 0
+    rectangles = F.embedding(sequences.gather, stacked).split([group.index.numel() for group in sequences.groups])
+    mixed = []
+    for group, cells in zip(sequences.groups, rectangles, strict=True):
+        b, T = group.index.shape
+        padded = cells.view(b, T, 3, -1, q.shape[-1] // heads)
+        queries, keys, values = padded.permute(2, 0, 3, 1, 4)  # (b, views · heads, T, d) each
+        if drops:
+            weights = dropout(_weights(queries, keys, group, causal))
+            out = weights @ values
+        else:
+            # under the causal mask padding, being on the right, is never seen by a real position
+            mask = None if causal else group.real[:, None, None, :]
+            out = F.scaled_dot_product_attention(queries, keys, values, mask, is_causal=causal)
+        mixed.append(out.transpose(1, 2).reshape(b * T, -1))
+    return F.embedding(sequences.place, torch.cat(mixed)).view_as(q)
 
 
-def attention_weights(q: Tensor, k: Tensor, heads: int, real: Tensor, causal: bool) -> Tensor:
-    """Return the weights that `attend` uses, to look at: (B, heads, T, T), rows sum to 1."""
-    logits = heads_of(q, heads) @ heads_of(k, heads).transpose(-1, -2) / (q.shape[-1] // heads) ** 0.5
-    hidden = ~real[:, None, None, :]
+def attention_map(q: Tensor, k: Tensor, heads: int, sequences: Ragged, causal: bool) -> list[Tensor]:
+    """Return the weights that `attend` uses, to look at: a group's (b, heads, T, T) each, rows sum to 1."""
+    maps = []
+    for group in sequences.groups:
+        queries, keys = (F.embedding(group.index, x).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
+        maps.append(_weights(queries, keys, group, causal))
+    return maps
+
+
+def _weights(queries: Tensor, keys: Tensor, group: Group, causal: bool) -> Tensor:
+    logits = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    hidden = ~group.real[:, None, None, :]
     if causal:
-        hidden = hidden | torch.ones_like(logits[0, 0], dtype=torch.bool).triu(1)
+        hidden = hidden | torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
     return logits.masked_fill(hidden, float("-inf")).softmax(-1)
 
 
@@ -49,13 +73,12 @@ class SelfAttention(nn.Module):
 
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, Dropout(dropout)
         self.query = nn.Linear(hidden, hidden)
         self.key_value = nn.Linear(hidden, 2 * hidden)
         self.out = nn.Linear(hidden, hidden)
 
-    def forward(self, q: Tensor, x: Tensor, real: Tensor, causal: bool) -> Tensor:
-        """Attend from q to x, both (B, T, D); return (B, T, D)."""
+    def forward(self, q: Tensor, x: Tensor, sequences: Ragged, causal: bool) -> Tensor:
+        """Attend from q to x, both (N, …, D); return (N, …, D)."""
         k, v = self.key_value(x).chunk(2, -1)
-        dropout = self.dropout if self.training else 0.0
-        return self.out(attend(self.query(q), k, v, self.heads, real, causal, dropout))
+        return self.out(attend(self.query(q), k, v, self.heads, sequences, causal, self.dropout))

@@ -1,10 +1,13 @@
 """Dual-view modelling (Sec. 3.2): a semantic and a collaborative view of items, fused by cross-attention."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmesr.models.attention import attend, attention_weights
+from llmesr.models.attention import attend, attention_map
+from llmesr.models.ragged import Ragged
 from llmesr.settings import LlmEsr
 
 
@@ -18,7 +21,7 @@ class Adapter(nn.Module):
     def __init__(self, width: int, hidden: int, layers: int) -> None:
         super().__init__()
         sizes = [width, hidden] if layers == 1 else [width, width // 2, hidden]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, L) to (…, D)."""
@@ -30,25 +33,14 @@ class Adapter(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries from one view, keys and values from the other (Eq. 4–5)."""
+    """The projections of one cross-attention: queries from one view, keys and values from the other (Eq. 4–5)."""
 
-    def __init__(self, hidden: int, settings: LlmEsr) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.heads, self.causal, self.residual = settings.fusion_heads, settings.fusion_causal, settings.fusion_residual
         self.query = nn.Linear(hidden, hidden, bias=False)
         self.key = nn.Linear(hidden, hidden, bias=False)
         self.value = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
-
-    def forward(self, asking: Tensor, asked: Tensor, real: Tensor) -> Tensor:
-        """Attend from `asking` to `asked`, both (B, T, D); what was asked, re-weighted, replaces it: (B, T, D)."""
-        q, k, v = self.query(asking), self.key(asked), self.value(asked)
-        fused = self.out(attend(q, k, v, self.heads, real, self.causal))
-        return asked + fused if self.residual else fused
-
-    def weights(self, asking: Tensor, asked: Tensor, real: Tensor) -> Tensor:
-        """Return the attention map (B, heads, T, T), to look at."""
-        return attention_weights(self.query(asking), self.key(asked), self.heads, real, self.causal)
 
 
 class DualView(nn.Module):
@@ -65,16 +57,39 @@ class DualView(nn.Module):
         self.register_buffer("semantic", semantic, persistent=False)
         self.collaborative = nn.Embedding.from_pretrained(initial.clone(), freeze=False, padding_idx=0)
         self.adapter = Adapter(semantic.shape[1], hidden, settings.adapter_layers)
-        self.to_collaborative = CrossAttention(hidden, settings)
-        self.to_semantic = CrossAttention(hidden, settings)
+        self.to_collaborative = CrossAttention(hidden)
+        self.to_semantic = CrossAttention(hidden)
+        self.settings = settings
 
     def views(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Look up e_se and e_co of items (…): two tensors (…, D)."""
         return self.adapter(F.embedding(items, self.semantic)), self.collaborative(items)
 
-    def fuse(self, se: Tensor, co: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """Let each view be re-weighted by the other's queries (Eq. 4): two tensors (B, T, D)."""
-        return self.to_semantic(co, se, real), self.to_collaborative(se, co, real)
+    def fuse(self, se: Tensor, co: Tensor, sequences: Ragged) -> Tensor:
+        """Let each view be re-weighted by the other's queries (Eq. 4).
+
+        What is asked, re-weighted, replaces the view: the semantic output is made of semantic values.
+
+        Args:
+            se: (N, D) semantic view, placed.
+            co: (N, D) collaborative view, placed.
+            sequences: which rows belong together.
+
+        Returns:
+            (N, 2, D): the semantic, then the collaborative view.
+        """
+        sides = ((self.to_semantic, co, se), (self.to_collaborative, se, co))
+        q = torch.stack([side.query(asking) for side, asking, _ in sides], 1)  # (N, 2, D)
+        k = torch.stack([side.key(asked) for side, _, asked in sides], 1)
+        v = torch.stack([side.value(asked) for side, _, asked in sides], 1)
+        mixed = attend(q, k, v, self.settings.fusion_heads, sequences, self.settings.fusion_causal)
+        fused = torch.stack([side.out(mixed[:, i]) for i, (side, _, _) in enumerate(sides)], 1)
+        return torch.stack([se, co], 1) + fused if self.settings.fusion_residual else fused
+
+    def collaborative_map(self, se: Tensor, co: Tensor, sequences: Ragged) -> list[Tensor]:
+        """Return the attention map of the collaborative side, to look at: (b, heads, T, T) a group."""
+        side, settings = self.to_collaborative, self.settings
+        return attention_map(side.query(se), side.key(co), settings.fusion_heads, sequences, settings.fusion_causal)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] of items (…): (…, 2D)."""

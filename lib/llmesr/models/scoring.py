@@ -1,26 +1,34 @@
 """Inference: users' representations and the ranks of held-out items."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from llmesr.models.methods import Recommender
-from llmesr.models.sequences import PaddedSequences, as_query, drop_last
+from llmesr.models.ragged import Ragged
 
-BLOCK_TOKENS = 32_768
-"""Positions encoded at once: bounds memory whatever the sequences' lengths."""
+BLOCK_USERS = 512
+"""Users encoded, or ranked, at once: bounds memory whatever their number."""
 
 
 @torch.no_grad()
-def represent(model: Recommender, sequences: PaddedSequences, users: Tensor, *, hide_last: bool = False) -> Tensor:
+def represent(
+    model: Recommender,
+    sequences: Ragged,
+    users: Tensor,
+    n_items: int,
+    max_length: int,
+    *,
+    hide_last: bool = False,
+) -> Tensor:
     """Encode users without dropout and without gradient.
 
     Args:
         model: any method.
-        sequences: the items to read.
-        users: (n,) rows of the users, in any order.
+        sequences: every user's items.
+        users: (n,) the users to encode.
+        n_items: V; V + 1 is [MASK].
+        max_length: T, the latest items that are read.
         hide_last: leave out each user's last item, as the student of the self-distillation does.
 
     Returns:
@@ -28,20 +36,23 @@ def represent(model: Recommender, sequences: PaddedSequences, users: Tensor, *, 
     """
     was_training = model.training
     model.eval()
-    cloze = model.backbone.objective == "cloze"
-    lengths = sequences.lengths[users]
-    order = torch.argsort(lengths, stable=True)
     found = []
-    for block in _blocks(lengths[order].cpu().numpy(), BLOCK_TOKENS):
-        items, kept = sequences.pad(users[order[block]], sequences.max_length - cloze + hide_last)
-        if hide_last:
-            items, kept = drop_last(items, kept, least=0 if cloze else 1)
-        if cloze:
-            items, kept = as_query(items, kept, sequences.mask_id)
-        found.append(model.states(items)[torch.arange(len(items)), kept - 1])
+    for block in users.split(BLOCK_USERS):
+        query = as_query(model.backbone.objective, sequences, block, n_items, max_length, hide_last=hide_last)
+        found.append(model.states(query)[query.last])
     model.train(was_training)
-    states = torch.cat(found)
-    return torch.empty_like(states).index_copy_(0, order, states)
+    return torch.cat(found)
+
+
+def as_query(
+    objective: str, sequences: Ragged, users: Tensor, n_items: int, max_length: int, *, hide_last: bool
+) -> Ragged:
+    """Cut out what is read to predict the next item: the latest items, and for the cloze task an appended [MASK]."""
+    cloze = objective == "cloze"
+    query = sequences.take(users, max_length - cloze + hide_last)
+    if hide_last:
+        query = query.drop_last(least=0 if cloze else 1)
+    return query.append(n_items + 1) if cloze else query
 
 
 def item_table(model: Recommender, n_items: int) -> Tensor:
@@ -49,6 +60,16 @@ def item_table(model: Recommender, n_items: int) -> Tensor:
     device = next(model.parameters()).device
     with torch.no_grad():
         return model.item_vectors(torch.arange(n_items + 1, device=device))
+
+
+@torch.no_grad()
+def recommend(model: Recommender, history: Ragged, n_items: int, k: int) -> list[int]:
+    """List the k best items for one history (a single sequence), without those in it."""
+    query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
+    scores = model.eval().states(query)[-1] @ item_table(model, n_items).T
+    scores[history.items] = float("-inf")
+    scores[0] = float("-inf")
+    return scores.topk(k).indices.tolist()
 
 
 @torch.no_grad()
@@ -65,17 +86,17 @@ def sampled_ranks(states: Tensor, table: Tensor, targets: np.ndarray, negatives:
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for start in range(0, len(targets), 1024):
-        rows = slice(start, start + 1024)
-        others = torch.from_numpy(negatives[rows]).to(table.device).long()
-        target = torch.from_numpy(targets[rows]).to(table.device).long()
+    for start in range(0, len(targets), BLOCK_USERS):
+        rows = slice(start, start + BLOCK_USERS)
+        others = torch.tensor(negatives[rows], dtype=torch.int64, device=table.device)
+        target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)
         scores = torch.einsum("nw,nkw->nk", states[rows], table[torch.cat([target[:, None], others], 1)])
         ranks.append(_rank(scores[:, :1], scores[:, 1:], others > 0))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
 
 @torch.no_grad()
-def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: PaddedSequences | None) -> np.ndarray:
+def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged | None) -> np.ndarray:
     """Rank each target among all items; ties count half.
 
     Args:
@@ -88,14 +109,15 @@ def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: PaddedS
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for start in range(0, len(targets), 1024):
-        target = torch.from_numpy(targets[start : start + 1024]).to(table.device).long()[:, None]
-        scores = states[start : start + 1024] @ table.T  # (b, V + 1)
+    for start in range(0, len(targets), BLOCK_USERS):
+        target = torch.tensor(targets[start : start + BLOCK_USERS], dtype=torch.int64, device=table.device)[:, None]
+        scores = states[start : start + BLOCK_USERS] @ table.T  # (b, V + 1)
         counted = torch.ones_like(scores, dtype=torch.bool)
         counted[:, 0] = False
         if seen is not None:
-            users = torch.arange(start, start + len(target), device=table.device)
-            counted.scatter_(1, seen.pad(users, int(seen.lengths.max()))[0], False)
+            rows = torch.arange(start, start + len(target), device=table.device)
+            had = seen.take(rows, latest=len(table) ** 2)
+            counted[had.row, had.items] = False
         counted.scatter_(1, target, False)
         ranks.append(_rank(scores.gather(1, target), scores, counted))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
@@ -106,13 +128,3 @@ def _rank(own: Tensor, others: Tensor, counted: Tensor) -> Tensor:
     above = ((others > own) & counted).sum(1)
     equal = ((others == own) & counted).sum(1)
     return 1.0 + above.double() + 0.5 * equal.double()
-
-
-def _blocks(lengths: np.ndarray, tokens: int) -> Iterator[slice]:
-    """Cut ascending lengths into runs whose padded size stays within `tokens`."""
-    start = 0
-    while start < len(lengths):
-        sizes = np.arange(1, len(lengths) - start + 1) * (lengths[start:] + 1)
-        stop = start + max(1, int(np.searchsorted(sizes, tokens, side="right")))
-        yield slice(start, stop)
-        start = stop

@@ -131,7 +131,9 @@ def load(name: str) -> Dataset:
         InputError: a file is missing or damaged.
     """
     folder = artifact(name, "prepare")
-    frames = {part: read_frame(folder / f"{part}.parquet", "prepare") for part in ("train", "validation", "users", "items")}
+    frames = {
+        part: read_frame(folder / f"{part}.parquet", "prepare") for part in ("train", "validation", "users", "items")
+    }
     return Dataset(
         name,
         sequences(frames["train"], frames["users"].height),

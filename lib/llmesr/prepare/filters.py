@@ -10,9 +10,7 @@ def first_only(interactions: pl.DataFrame) -> pl.DataFrame:
 
 def one_pass(interactions: pl.DataFrame, min_user: int, min_item: int) -> pl.DataFrame:
     """Keep users and items that have enough interactions, both counted once, before anything is dropped."""
-    return interactions.filter(
-        (pl.len().over("user_id") >= min_user) & (pl.len().over("item_id") >= min_item)
-    )
+    return interactions.filter((pl.len().over("user_id") >= min_user) & (pl.len().over("item_id") >= min_item))
 
 
 def k_core(interactions: pl.DataFrame, min_user: int, min_item: int) -> pl.DataFrame:

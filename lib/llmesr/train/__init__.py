@@ -17,14 +17,14 @@ from llmesr.devices import pick_device
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.methods import Recommender
-from llmesr.models.sequences import PaddedSequences
+from llmesr.models.ragged import Ragged
 from llmesr.paths import checkpoint_file, replacing, run_folder, shown
-from llmesr.prepare.dataset import Dataset, Sequences, Targets, save_json
+from llmesr.prepare.dataset import Dataset, Targets, save_json
 from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 from llmesr.train.checkpoint import fingerprint
-from llmesr.train.fit import Fitted, fit
+from llmesr.train.fit import Fitted, Task, fit
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,13 @@ class Run:
 
 
 def run(
-    settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int
+    settings: Settings,
+    data: Dataset,
+    embeddings: Embeddings,
+    similar: Neighbours,
+    backbone: str,
+    method: str,
+    seed: int,
 ) -> Run:
     """Do the whole stage for one run and write `artifacts/<dataset>/train/<backbone>/<method>/<seed>/`.
 
@@ -47,14 +53,13 @@ def run(
     device = pick_device(settings.train.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = models.build(settings, backbone, method, seed, embeddings, similar).to(device)
-    sequences = on_device(data.train, settings, data.n_items, device)
+    sequences = Ragged.of(data.train.items, data.train.lengths, device)
+    task = Task(sequences, data.n_items, settings.model.max_length, _targets(data, settings, seed))
     folder = run_folder(data.name, backbone, method, seed)
     identity = _identity(settings, data, embeddings, similar, backbone, method, seed)
     resume = checkpoint_file(data.name, backbone, method, seed)
     with Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live:
-        fitted = fit(
-            model, sequences, _targets(data, settings, seed), settings.train, seed, resume, identity, _log_to(live)
-        )
+        fitted = fit(model, task, settings.train, seed, resume, identity, _log_to(live))
     account = {
         "dataset": data.name,
         "backbone": backbone,
@@ -71,9 +76,7 @@ def run(
     return Run(model, account, fitted.history)
 
 
-def load(
-    settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int
-) -> Run:
+def load(settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int) -> Run:
     """Load a run that was trained under these settings.
 
     Raises:
@@ -86,18 +89,15 @@ def load(
         account = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))["epochs"]
     except FileNotFoundError:
-        raise InputError(f"{shown(folder)} is missing: run `dvc repro train@{backbone}-{method}-{seed}` first") from None
+        raise InputError(
+            f"{shown(folder)} is missing: run `dvc repro train@{backbone}-{method}-{seed}` first"
+        ) from None
     except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{shown(folder)} is damaged or of other settings ({str(error).splitlines()[0]}): delete it and run "
             f"`dvc repro train@{backbone}-{method}-{seed}`"
         ) from None
     return Run(model.eval(), account, history)
-
-
-def on_device(sequences: Sequences, settings: Settings, n_items: int, device: torch.device) -> PaddedSequences:
-    """Bring sequences to the device with the settings' greatest length."""
-    return PaddedSequences.on(sequences.items, sequences.offsets, settings.model.max_length, n_items, device)
 
 
 def _targets(data: Dataset, settings: Settings, seed: int) -> Callable[[int], Targets]:

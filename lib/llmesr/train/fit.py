@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from tqdm.auto import trange
 from llmesr.errors import InputError
 from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.methods import Recommender
+from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import item_table, represent, sampled_ranks
-from llmesr.models.sequences import PaddedSequences
 from llmesr.prepare.dataset import Targets
 from llmesr.settings import Train
 from llmesr.train import checkpoint
-from llmesr.train.batches import user_batches
 from llmesr.train.losses import NegativeSampler, bce
 from llmesr.train.objectives import make_batch
 
@@ -34,36 +34,49 @@ class Fitted:
     best_epoch: int
 
 
-def train_step(
-    model: Recommender, sequences: PaddedSequences, sampler: NegativeSampler, users: Tensor, negatives: int
-) -> Tensor:
+@dataclass(frozen=True)
+class Task:
+    """What is learned from.
+
+    Attributes:
+        sequences: every user's training items, on the device.
+        n_items: V.
+        max_length: T, the latest items that are read.
+        targets: gives the validation targets of an epoch (the same ones unless negatives are redrawn).
+    """
+
+    sequences: Ragged
+    n_items: int
+    max_length: int
+    targets: Callable[[int], Targets]
+
+
+def step_loss(model: Recommender, task: Task, sampler: NegativeSampler, users: Tensor, negatives: int) -> Tensor:
     """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10)."""
-    batch = make_batch(model.backbone, sequences, users)
-    states = model.states(batch.inputs)  # (B, T, W)
-    row, column = batch.targets.nonzero(as_tuple=True)
+    batch = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
+    states = model.states(batch.inputs)  # (N, W)
+    predicts = batch.targets.nonzero().squeeze(1)
     loss = states.new_zeros(())
-    if len(row):
-        drawn = sampler.draw(batch.users[row], negatives)
-        positives = model.item_vectors(batch.targets[row, column])
-        loss = bce(states[row, column], positives, model.item_vectors(drawn))
-    taught = batch.represents.nonzero().squeeze(1)
-    extra = model.extra_loss(batch.users[taught], states[taught, batch.last[taught]])
+    if len(predicts):
+        drawn = sampler.draw(batch.users[batch.inputs.row[predicts]], negatives)
+        positives = model.item_vectors(batch.targets[predicts])
+        loss = bce(states[predicts], positives, model.item_vectors(drawn))
+    extra = model.extra_loss(batch.users[batch.represents], states[batch.inputs.last[batch.represents]])
     return loss if extra is None else loss + extra
 
 
-def validate(model: Recommender, sequences: PaddedSequences, targets: Targets) -> dict[str, float]:
+def validate(model: Recommender, task: Task, epoch: int = 0) -> dict[str, float]:
     """Rank the validation items against their negatives: NDCG@10 and HR@10."""
-    users = torch.from_numpy(targets.users).long().to(sequences.items.device)
-    states = represent(model, sequences, users)
-    table = item_table(model, sequences.mask_id - 1)
-    ranks = sampled_ranks(states, table, targets.items, targets.negatives)
+    targets = task.targets(epoch)
+    users = torch.tensor(targets.users, dtype=torch.int64, device=task.sequences.items.device)
+    states = represent(model, task.sequences, users, task.n_items, task.max_length)
+    ranks = sampled_ranks(states, item_table(model, task.n_items), targets.items, targets.negatives)
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
 
 def fit(
     model: Recommender,
-    sequences: PaddedSequences,
-    targets: Callable[[int], Targets],
+    task: Task,
     settings: Train,
     seed: int,
     resume: Path,
@@ -75,9 +88,8 @@ def fit(
     Every epoch draws its chance from (seed, epoch) alone, so a resumed run ends as an uninterrupted one does.
 
     Args:
-        model: on the device of `sequences`.
-        sequences: the training items.
-        targets: gives the validation targets of an epoch (the same ones unless negatives are redrawn).
+        model: on the device of the task's sequences.
+        task: what is learned from.
         settings: of the training.
         seed: of the run.
         resume: the checkpoint file.
@@ -87,7 +99,7 @@ def fit(
     Raises:
         InputError: the loss is no longer finite, or the checkpoint is damaged.
     """
-    sampler = NegativeSampler(sequences.items, sequences.offsets, sequences.mask_id - 1)
+    sampler = NegativeSampler(task.sequences, task.n_items)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state = checkpoint.load(resume, identity) or _fresh(identity)
     if state["epoch"]:
@@ -103,13 +115,13 @@ def fit(
             break
         began = time.monotonic()
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-        losses = _epoch(model, sequences, sampler, optimizer, users_per_batch, settings.negatives)
+        losses = _epoch(model, task, sampler, optimizer, users_per_batch, settings.negatives)
         if not np.isfinite(losses):
             raise InputError(
                 f"the loss is {losses} in epoch {epoch + 1}: lower 'train.learning_rate' ({settings.learning_rate}) "
                 "or check the embeddings"
             )
-        measures = {"epoch": epoch + 1, "loss": losses, **validate(model, sequences, targets(epoch))}
+        measures = {"epoch": epoch + 1, "loss": losses, **validate(model, task, epoch)}
         measures["seconds"] = time.monotonic() - began
         state["history"].append(measures)
         report(measures)
@@ -128,18 +140,21 @@ def fit(
 
 def _epoch(
     model: Recommender,
-    sequences: PaddedSequences,
+    task: Task,
     sampler: NegativeSampler,
     optimizer: torch.optim.Optimizer,
     users_per_batch: int,
     negatives: int,
 ) -> float:
-    """Pass once over all users; return the mean loss."""
+    """Pass once over all users in random batches; return the mean loss."""
     model.train()
-    model.start_epoch(lambda users: represent(model, sequences, users, hide_last=True))
+    encode = partial(represent, model, task.sequences, n_items=task.n_items, max_length=task.max_length, hide_last=True)
+    model.start_epoch(encode)
+    users = task.sequences.lengths.nonzero().squeeze(1)
+    shuffled = users[torch.randperm(len(users)).to(users.device)]
     losses = []
-    for users in user_batches(sequences.lengths, users_per_batch):
-        loss = train_step(model, sequences, sampler, users, negatives)
+    for batch in shuffled.split(users_per_batch):
+        loss = step_loss(model, task, sampler, batch, negatives)
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
@@ -149,4 +164,11 @@ def _epoch(
 
 
 def _fresh(identity: str) -> dict[str, Any]:
-    return {"fingerprint": identity, "epoch": 0, "best_epoch": 0, "best_value": -1.0, "best": {}, "history": []}
+    return {
+        "fingerprint": identity,
+        "epoch": 0,
+        "best_epoch": 0,
+        "best_value": -1.0,
+        "best": {},
+        "history": [],
+    }

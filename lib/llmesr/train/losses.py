@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmesr.models.ragged import Ragged
+
 
 class NegativeSampler:
     """Draws items uniformly from those a user has not had in training.
@@ -13,11 +15,10 @@ class NegativeSampler:
         n_items: V.
     """
 
-    def __init__(self, items: Tensor, offsets: Tensor, n_items: int) -> None:
-        users = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=items.device), offsets.diff())
-        self.keys = (users * (n_items + 1) + items).unique()
+    def __init__(self, sequences: Ragged, n_items: int) -> None:
+        self.keys = (sequences.row * (n_items + 1) + sequences.items).unique()
         self.n_items = n_items
-        counts = torch.bincount(self.keys // (n_items + 1), minlength=len(offsets) - 1)
+        counts = torch.bincount(self.keys // (n_items + 1), minlength=len(sequences.lengths))
         self.saturated = counts >= n_items  # users who had everything: any item is as good
 
     def draw(self, users: Tensor, negatives: int) -> Tensor:

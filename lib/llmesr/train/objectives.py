@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llmesr.models.backbones import Backbone
-from llmesr.models.sequences import PaddedSequences, as_query, drop_last
+from llmesr.models.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -14,63 +14,67 @@ class Batch:
     """One step's sequences.
 
     Attributes:
-        users: (B,).
-        inputs: (B, T) item ids, padded with 0 on the right.
-        targets: (B, T) the item to predict at each position; 0 where there is none.
-        last: (B,) the position of each user's representation.
-        represents: (B,) true for rows whose last state stands for the user (all but cloze rows).
+        users: (B,) whose sequence each is.
+        inputs: B sequences of N items.
+        targets: (N,) the item to predict at each position; 0 where there is none.
+        represents: (B,) true for sequences whose last state stands for the user (all but cloze ones).
     """
 
     users: Tensor
-    inputs: Tensor
+    inputs: Ragged
     targets: Tensor
-    last: Tensor
     represents: Tensor
 
 
-def make_batch(backbone: Backbone, sequences: PaddedSequences, users: Tensor) -> Batch:
-    """Cut out the users' sequences and set the backbone's task on them."""
+def make_batch(backbone: Backbone, sequences: Ragged, users: Tensor, n_items: int, max_length: int) -> Batch:
+    """Cut out the users' latest items and set the backbone's task on them.
+
+    Args:
+        backbone: names the objective.
+        sequences: every user's training items.
+        users: (B,).
+        n_items: V; V + 1 is [MASK].
+        max_length: T.
+    """
     if backbone.objective == "cloze":
-        return _cloze(sequences, users, backbone.mask_share)
-    return _next_item(sequences, users, every=backbone.objective == "every_position")
+        return _cloze(sequences.take(users, max_length), users, n_items, backbone.mask_share)
+    return _next_item(sequences.take(users, max_length + 1), users, every=backbone.objective == "every_position")
 
 
-def _next_item(sequences: PaddedSequences, users: Tensor, *, every: bool) -> Batch:
+def _next_item(items: Ragged, users: Tensor, *, every: bool) -> Batch:
     """Position t sees items up to t and predicts item t + 1: at every position, or at the last one only.
 
     A user with a single training item has nothing to predict, but is still taught by similar users.
     """
-    items, lengths = sequences.pad(users, sequences.max_length + 1)
-    inputs, kept = drop_last(items, lengths, least=1)
-    column = torch.arange(inputs.shape[1], device=items.device)
-    following = torch.nn.functional.pad(items, (0, 1))[:, 1 : inputs.shape[1] + 1]  # 0 after a row's last item
+    inputs = items.drop_last(least=1)
+    following = items.items[(items.offsets[inputs.row] + inputs.column + 1).clamp(max=len(items.items) - 1)]
+    predicts = items.lengths[inputs.row] > 1
     if not every:
-        following = torch.where(column == lengths[:, None] - 2, following, 0)
-    return Batch(users, inputs, following, kept - 1, torch.ones_like(users, dtype=torch.bool))
+        predicts &= inputs.from_end == 0
+    return Batch(users, inputs, torch.where(predicts, following, 0), torch.ones_like(users, dtype=torch.bool))
 
 
-def _cloze(sequences: PaddedSequences, users: Tensor, mask_share: float) -> Batch:
+def _cloze(items: Ragged, users: Tensor, n_items: int, mask_share: float) -> Batch:
     """Hide a share of the positions, and once more per user only the last one, which is what inference asks.
 
-    Of the hidden positions 80 % show [MASK], 10 % a random item, 10 % the item itself; each row hides at least one.
+    Of the hidden positions 80 % show [MASK], 10 % a random item, 10 % the item itself; each sequence hides at
+    least one.
     """
-    items, lengths = sequences.pad(users, sequences.max_length)
-    real = items > 0
-    lottery = torch.rand(items.shape, device=items.device).masked_fill(~real, 2.0)
-    hidden = lottery < mask_share
-    hidden.scatter_(1, lottery.argmin(1, keepdim=True), True)
-    way = torch.rand(items.shape, device=items.device)
-    anything = torch.randint(1, sequences.mask_id, items.shape, device=items.device)
-    shown = torch.where(way < 0.8, sequences.mask_id, torch.where(way < 0.9, anything, items))
-    cloze = torch.where(hidden, shown, items)
-    final = torch.arange(items.shape[1], device=items.device) == lengths[:, None] - 1
-    question = as_query(*drop_last(items, lengths, least=0), sequences.mask_id)[0][:, : items.shape[1]]
-    question = torch.nn.functional.pad(question, (0, items.shape[1] - question.shape[1]))
+    original, mask_id = items.items, n_items + 1
+    lottery = torch.rand(original.shape, device=original.device)
+    smallest = torch.full(items.lengths.shape, 2.0, device=original.device)
+    smallest.scatter_reduce_(0, items.row, lottery, "amin")
+    hidden = (lottery < mask_share) | (lottery == smallest[items.row])
+    way = torch.rand(original.shape, device=original.device)
+    anything = torch.randint(1, n_items + 1, original.shape, device=original.device)
+    shown = torch.where(way < 0.8, mask_id, torch.where(way < 0.9, anything, original))
+    cloze = Ragged(torch.where(hidden, shown, original), items.lengths)
+    final = items.from_end == 0
+    question = Ragged(torch.where(final, mask_id, original), items.lengths)
     whole = torch.zeros_like(users, dtype=torch.bool)
     return Batch(
         users.repeat(2),
-        torch.cat([cloze, question]),
-        torch.cat([torch.where(hidden, items, 0), torch.where(final, items, 0)]),
-        (lengths - 1).repeat(2),
+        cloze.join(question),
+        torch.cat([torch.where(hidden, original, 0), torch.where(final, original, 0)]),
         torch.cat([whole, ~whole]),
     )

@@ -1,8 +1,8 @@
 """Backbones: one file, one class each, the same contract.
 
-`place(x, real)` puts item vectors (B, T, D) on their positions, `encode(x, real)` turns placed vectors into states
-(B, T, D); `real` (B, T) marks items as against padding on the right. `objective` says what the backbone is trained
-to predict: `last_item`, `every_position` or `cloze`.
+`place(x, sequences)` puts item vectors (N, D) on their positions, `encode(x, sequences)` turns placed vectors
+(N, …, D) into states of the same shape, several views at once if there are any. `objective` says what the backbone
+is trained to predict: `last_item`, `every_position` or `cloze`.
 """
 
 from llmesr.models.backbones.bert4rec import BERT4Rec

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from llmesr.models.ragged import Ragged
 from llmesr.models.transformer import Blocks, Positions
 from llmesr.settings import Bert4Rec as Bert4RecSettings
 from llmesr.settings import Model
@@ -18,10 +19,10 @@ class BERT4Rec(nn.Module):
         self.positions = Positions(model.hidden, model.max_length, model.dropout)
         self.blocks = Blocks(settings.blocks, model.hidden, settings.heads, model.dropout)
 
-    def place(self, x: Tensor, real: Tensor) -> Tensor:
-        """Scale, add positions, drop out: (B, T, D)."""
-        return self.positions(x, real)
+    def place(self, x: Tensor, sequences: Ragged) -> Tensor:
+        """Scale, add positions, drop out: (N, D)."""
+        return self.positions(x, sequences)
 
-    def encode(self, x: Tensor, real: Tensor) -> Tensor:
-        """Encode placed vectors (B, T, D) to states (B, T, D)."""
-        return self.blocks(x, real, causal=False)
+    def encode(self, x: Tensor, sequences: Ragged) -> Tensor:
+        """Encode placed vectors (N, …, D) to states (N, …, D)."""
+        return self.blocks(x, sequences, causal=False)

@@ -1,7 +1,11 @@
 """GRU4Rec (Hidasi et al., ICLR 2016): a gated recurrent unit reads the sequence."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from llmesr.models.ragged import Ragged
 from llmesr.settings import Gru4Rec as Gru4RecSettings
 from llmesr.settings import Model
 
@@ -14,10 +18,16 @@ class GRU4Rec(nn.Module):
         self.objective = settings.objective
         self.gru = nn.GRU(model.hidden, model.hidden, settings.layers, bias=False, batch_first=True)
 
-    def place(self, x: Tensor, real: Tensor) -> Tensor:
+    def place(self, x: Tensor, sequences: Ragged) -> Tensor:
         """Return x unchanged: recurrence knows the order by itself."""
         return x
 
-    def encode(self, x: Tensor, real: Tensor) -> Tensor:
-        """Read (B, T, D) from left to right; padding on the right is read last and harms nothing."""
-        return self.gru(x)[0]
+    def encode(self, x: Tensor, sequences: Ragged) -> Tensor:
+        """Read (N, …, D) from left to right: states (N, …, D)."""
+        order, batch_sizes = sequences.time_major
+        views = x[0].numel() // x.shape[-1]
+        data = F.embedding(order, x.flatten(1)).view(-1, x.shape[-1])  # (N · views, D), a step's sequences together
+        states = self.gru(PackedSequence(data, batch_sizes * views))[0].data
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
+        return F.embedding(back, states.view(len(x), -1)).view_as(x)

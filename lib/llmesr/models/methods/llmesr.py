@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from llmesr.models.backbones import Backbone
 from llmesr.models.dual_view import DualView
 from llmesr.models.ingredients import Ingredients
+from llmesr.models.ragged import Ragged
 from llmesr.settings import LlmEsr
 
 
@@ -21,14 +22,11 @@ class LLMESR(nn.Module):
         self._encode_users: Callable[[Tensor], Tensor] | None = None
         self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
 
-    def states(self, items: Tensor) -> Tensor:
-        """Encode right-padded items (B, T) to [u_se : u_co] at every position: (B, T, 2D)."""
-        real = items > 0
-        se, co = (self.backbone.place(view, real) for view in self.view.views(items))  # (B, T, D) each
-        se, co = self.view.fuse(se, co, real)
-        # one shared encoder: both views go through it as one batch of 2B sequences
-        both = self.backbone.encode(torch.cat([se, co]), real.repeat(2, 1))  # (2B, T, D)
-        return torch.cat(both.chunk(2), -1)
+    def states(self, sequences: Ragged) -> Tensor:
+        """Encode N items to [u_se : u_co] at every position: (N, 2D)."""
+        se, co = (self.backbone.place(view, sequences) for view in self.view.views(sequences.items))  # (N, D) each
+        fused = self.view.fuse(se, co, sequences)  # (N, 2, D)
+        return self.backbone.encode(fused, sequences).flatten(1)  # one shared encoder reads both views
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from llmesr.models.backbones import Backbone
+from llmesr.models.ragged import Ragged
 
 
 class SingleView(nn.Module):
@@ -14,10 +15,9 @@ class SingleView(nn.Module):
         super().__init__()
         self.backbone, self.table = backbone, table
 
-    def states(self, items: Tensor) -> Tensor:
-        """Encode right-padded items (B, T) to states (B, T, D)."""
-        real = items > 0
-        return self.backbone.encode(self.backbone.place(self.table(items), real), real)
+    def states(self, sequences: Ragged) -> Tensor:
+        """Encode N items to states (N, D)."""
+        return self.backbone.encode(self.backbone.place(self.table(sequences.items), sequences), sequences)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D) of items (…)."""

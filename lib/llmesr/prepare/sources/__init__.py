@@ -7,6 +7,7 @@ Items: `item_id`, `title` (str) and further columns of text, each an attribute f
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -22,7 +23,7 @@ class Raw:
     items: pl.DataFrame
 
 
-Loader = Callable[[Path, Recipe], tuple[pl.DataFrame, pl.DataFrame]]
+Loader = Callable[[Path, Any], tuple[pl.DataFrame, pl.DataFrame]]
 
 SOURCES: dict[str, Loader] = {
     "complete-journey": complete_journey.load,

@@ -6,10 +6,10 @@ import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.paths import shown
-from llmesr.settings import Recipe
+from llmesr.settings import DepartmentRecipe
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load the baskets of `recipe.departments` as interactions, and the products as items.
 
     Raises:

@@ -56,9 +56,7 @@ def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         raise InputError(f"{shown(file)} cannot be read: {str(error).splitlines()[0]}") from None
     for column in columns:
         if column not in frame.columns:
-            raise InputError(
-                f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it"
-            )
+            raise InputError(f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it")
     ids = [column for column in columns if column != "timestamp"]
     frame = frame.with_columns(pl.col(ids).cast(pl.String).str.strip_chars().replace("", None))
     required = [column for column in columns if column != "title"]
@@ -93,9 +91,7 @@ def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
     times = numbers if numbers.null_count() <= dates.null_count() else dates
     if times.null_count():
         row = times.is_null().arg_max()
-        raise InputError(
-            f"{_at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it"
-        )
+        raise InputError(f"{_at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it")
     return interactions.with_columns(times.alias("timestamp"))
 
 

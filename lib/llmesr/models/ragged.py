@@ -1,0 +1,135 @@
+"""Sequences without padding: B sequences of different lengths as one long array of N items.
+
+Everything that looks at one position at a time (tables, linear layers, norms, losses) works on the N rows alone. Only
+attention needs rectangles; it pads sequences of similar length together (`groups`) and comes back to N rows.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHORT = 16
+"""Sequences up to this length share one rectangle; beyond it lengths within a factor of 2 do."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences of similar length, as a rectangle.
+
+    Attributes:
+        index: (b, T) row of each position among the N; padding repeats the sequence's first row.
+        real: (b, T) true where it is no padding.
+    """
+
+    index: Tensor
+    real: Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """B sequences, one after the other.
+
+    Attributes:
+        items: (N,) item ids.
+        lengths: (B,) how many belong to each sequence.
+    """
+
+    items: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, items: np.ndarray, lengths: np.ndarray, device: torch.device | str = "cpu") -> "Ragged":
+        """Bring arrays to the device, once."""
+        return cls(*(torch.tensor(part, dtype=torch.int64, device=device) for part in (items, lengths)))
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(B + 1,) where each sequence starts and ends."""
+        return F.pad(self.lengths.cumsum(0), (1, 0))
+
+    @cached_property
+    def row(self) -> Tensor:
+        """(N,) the sequence each position belongs to."""
+        rows = torch.arange(len(self.lengths), device=self.items.device)
+        return torch.repeat_interleave(rows, self.lengths, output_size=len(self.items))
+
+    @cached_property
+    def column(self) -> Tensor:
+        """(N,) each position's place in its sequence, from 0."""
+        return torch.arange(len(self.items), device=self.items.device) - self.offsets[self.row]
+
+    @cached_property
+    def from_end(self) -> Tensor:
+        """(N,) each position's distance from the end of its sequence; the last has 0."""
+        return self.lengths[self.row] - 1 - self.column
+
+    @property
+    def last(self) -> Tensor:
+        """(B,) the position at which each sequence ends."""
+        return self.offsets[1:] - 1
+
+    def take(self, rows: Tensor, latest: int) -> "Ragged":
+        """Cut out sequences (b,), of each its `latest` items."""
+        lengths = self.lengths[rows].clamp(max=latest)
+        first = self.offsets[rows + 1] - lengths
+        cut = Ragged(torch.empty(int(lengths.sum()), dtype=torch.int64, device=rows.device), lengths)
+        return Ragged(self.items[first[cut.row] + cut.column], lengths)
+
+    def drop_last(self, least: int) -> "Ragged":
+        """Remove each sequence's last item, but keep at least `least` of what there is."""
+        lengths = torch.maximum(self.lengths - 1, self.lengths.clamp(max=least))
+        return Ragged(self.items[self.column < lengths[self.row]], lengths)
+
+    def append(self, item: int) -> "Ragged":
+        """Append one item to every sequence."""
+        items = self.items.new_full((len(self.items) + len(self.lengths),), item)
+        items[torch.arange(len(self.items), device=items.device) + self.row] = self.items
+        return Ragged(items, self.lengths + 1)
+
+    def join(self, other: "Ragged") -> "Ragged":
+        """Put the sequences of another one behind these."""
+        return Ragged(torch.cat([self.items, other.items]), torch.cat([self.lengths, other.lengths]))
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The rectangles that attention works on."""
+        level = (self.lengths - 1).clamp(min=SHORT - 1).double().log2().floor()
+        groups = []
+        for value in level.unique():
+            rows = (level == value).nonzero().squeeze(1)
+            column = torch.arange(int(self.lengths[rows].max()), device=rows.device)
+            real = column < self.lengths[rows, None]
+            groups.append(Group(self.offsets[rows, None] + torch.where(real, column, 0), real))
+        return groups
+
+    @cached_property
+    def gather(self) -> Tensor:
+        """(cells,) the rows that fill the groups' rectangles, laid one after the other."""
+        return torch.cat([group.index.flatten() for group in self.groups])
+
+    @cached_property
+    def place(self) -> Tensor:
+        """(N,) where each position lies when the groups' rectangles are laid one after the other."""
+        place, start = torch.empty_like(self.items), 0
+        for group in self.groups:
+            cells = torch.arange(start, start + group.index.numel(), device=place.device).view_as(group.index)
+            place[group.index[group.real]] = cells[group.real]
+            start += group.index.numel()
+        return place
+
+    @cached_property
+    def time_major(self) -> tuple[Tensor, Tensor]:
+        """The order in which a recurrent net reads: all first positions of the longest-first sequences, all second, ….
+
+        Returns:
+            (N,) rows in that order, and (T,) on the CPU how many sequences are still there at each step.
+        """
+        longest_first = torch.argsort(self.lengths, descending=True, stable=True)
+        rank = torch.empty_like(longest_first)
+        rank[longest_first] = torch.arange(len(rank), device=rank.device)
+        order = torch.argsort(self.column * len(rank) + rank[self.row])
+        return order, torch.bincount(self.column).cpu()

@@ -1,0 +1,88 @@
+"""Tables as Markdown: mean ± standard deviation over seeds, the best in bold."""
+
+import polars as pl
+
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+
+GROUPS = {
+    "overall": "Overall",
+    "tail_item": "Tail item",
+    "head_item": "Head item",
+    "tail_user": "Tail user",
+    "head_user": "Head user",
+}
+
+PUBLISHED = (("sampled100", "NDCG@10"), ("sampled100", "HR@10"), ("full", "NDCG@10"), ("full", "HR@10"))
+"""Protocol and metric of the tables in `results/<dataset>/overall.md`."""
+
+
+def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFrame:
+    """Average over seeds: `backbone, method, group, mean, std, seeds`, in the order of the file."""
+    kept = metrics.filter((pl.col("protocol") == protocol) & (pl.col("metric") == metric))
+    return kept.group_by(["backbone", "method", "group"], maintain_order=True).agg(
+        pl.col("value").mean().alias("mean"),
+        pl.col("value").std().fill_null(0.0).alias("std"),
+        pl.len().alias("seeds"),
+    )
+
+
+def overall(metrics: pl.DataFrame, protocol: str, metric: str) -> str:
+    """Lay out one metric by group, a row a run without its seed.
+
+    Within a backbone the best mean of each column is bold; the last column is the gain of the overall mean over
+    the plain backbone.
+
+    Returns:
+        a Markdown table.
+    """
+    means = over_seeds(metrics, protocol, metric)
+    lines = [
+        f"| Backbone | Method | {' | '.join(GROUPS.values())} | Gain |",
+        f"| --- | --- | {' | '.join(['---:'] * (len(GROUPS) + 1))} |",
+    ]
+    for backbone in means["backbone"].unique(maintain_order=True):
+        rows = means.filter(pl.col("backbone") == backbone)
+        best = dict(rows.group_by("group").agg(pl.col("mean").max()).iter_rows())
+        plain = _value(rows, "none", "overall")
+        for method in rows["method"].unique(maintain_order=True):
+            cells = [_cell(rows, method, group, best.get(group)) for group in GROUPS]
+            gain = "" if plain is None or method == "none" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
+            names = f"{BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)}"
+            lines.append(f"| {names} | {' | '.join(cells)} | {gain} |")
+    return "\n".join(lines)
+
+
+def costs(timings: pl.DataFrame) -> str:
+    """Lay out what training cost: the median over seeds of each figure."""
+    what = ["epochs", "seconds_per_epoch", "train_seconds", "evaluate_seconds", "peak_rss_mb", "parameters"]
+    medians = timings.group_by(["backbone", "method", "what"], maintain_order=True).agg(pl.col("value").median())
+    lines = [
+        "| Backbone | Method | Epochs | s / epoch | Training s | Evaluation s | Peak MB | Parameters |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for backbone, method in medians.select("backbone", "method").unique(maintain_order=True).iter_rows():
+        rows = medians.filter((pl.col("backbone") == backbone) & (pl.col("method") == method))
+        values = dict(rows.select("what", "value").iter_rows())
+        cells = [f"{values[name]:,.0f}" if name not in DECIMALS else f"{values[name]:.2f}" for name in what]
+        lines.append(
+            f"| {BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+DECIMALS = {"seconds_per_epoch", "evaluate_seconds"}
+
+
+def _value(rows: pl.DataFrame, method: str, group: str) -> float | None:
+    found = rows.filter((pl.col("method") == method) & (pl.col("group") == group))["mean"]
+    return found[0] if len(found) else None
+
+
+def _cell(rows: pl.DataFrame, method: str, group: str, best: float | None) -> str:
+    """Write mean ± std with four decimals; a group without any test case is a dash."""
+    found = rows.filter((pl.col("method") == method) & (pl.col("group") == group))
+    if found.is_empty():
+        return "–"
+    text = f"{found['mean'][0]:.4f}"
+    text = f"**{text}**" if found["mean"][0] == best else text
+    return f"{text} ± {found['std'][0]:.4f}" if found["seeds"][0] > 1 else text
