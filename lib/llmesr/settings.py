@@ -301,6 +301,8 @@ def _explain(problem: dict[str, Any], raw: dict[str, Any]) -> str:
         near = difflib.get_close_matches(key, _known_keys(Settings), n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else "remove it"
         return f"unknown key '{key}' (value {problem['input']!r}): {hint}"
+    if problem["type"] == "value_error":  # of a whole section: its values would only bury the message
+        return f"section '{key}': {problem['msg'].removeprefix('Value error, ')}"
     return f"key '{key}' has the value {problem['input']!r}: {problem['msg']}"
 
 

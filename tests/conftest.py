@@ -1,0 +1,79 @@
+"""Shared fixtures: the tiny dataset, prepared in a folder of its own, and quick made-up embeddings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmesr import paths, prepare, retrieve
+from llmesr.embed import Embeddings
+from llmesr.embed.reduce import reduce
+from llmesr.prepare.dataset import Dataset
+from llmesr.retrieve import Neighbours
+from llmesr.settings import Settings, load
+
+ROOT = paths.ROOT
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    """Copy settings with some keys changed; `train__epochs=3` means `train.epochs`."""
+    raw = settings.model_dump(by_alias=True)
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        node = raw
+        for parent in parents:
+            node = node[parent]
+        node[key] = value
+    return Settings.model_validate(raw)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let everything be written below a temporary root."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Settings:
+    """Settings of the tiny dataset, fast enough for tests, independent of the root."""
+    settings = load(paths.TINY_PARAMS)
+    return changed(settings, data__root=str(ROOT / "notebooks"), train__epochs=4, train__device="cpu")
+
+
+@pytest.fixture
+def data(root: Path, tiny: Settings) -> Dataset:
+    """The tiny dataset, prepared."""
+    return prepare.run(tiny)
+
+
+@pytest.fixture
+def embeddings(data: Dataset, tiny: Settings) -> Embeddings:
+    """Random embeddings of a width of 24, in which no language model had a part."""
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(data.n_items, 24)).astype(np.float32)
+    users = rng.normal(size=(data.n_users, 24)).astype(np.float32)
+    pad = ((1, 0), (0, 0))
+    return Embeddings(np.pad(items, pad), np.pad(reduce(items, tiny.model.hidden), pad), users)
+
+
+@pytest.fixture
+def similar(embeddings: Embeddings) -> Neighbours:
+    """Five similar users each."""
+    return retrieve.similar_users(embeddings.users, 5, "cosine")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write a dataset in the table format and return its folder."""
+
+    def write(interactions: str, items: str = "item_id,title\na,Apple\nb,Banana\nc,Cherry\n") -> Path:
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        (folder / "interactions.csv").write_text(interactions)
+        (folder / "items.csv").write_text(items)
+        return folder
+
+    return write

@@ -1,0 +1,228 @@
+"""Stage 01: filters, splits, groups, negatives, loaders."""
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import changed
+
+from llmesr import prepare
+from llmesr.errors import InputError
+from llmesr.paths import artifact
+from llmesr.prepare import dataset
+from llmesr.prepare.card import gini
+from llmesr.prepare.dataset import Sequences, Targets, append
+from llmesr.prepare.filters import first_only, k_core, one_pass
+from llmesr.prepare.groups import edge_label, edge_names, tail_label, tail_threshold
+from llmesr.prepare.sources import complete_journey, movielens_100k, table
+from llmesr.prepare.split import draw_negatives, leave_one_out
+
+
+def pairs(*rows):
+    return pl.DataFrame([tuple(row) for row in rows], schema=["user_id", "item_id"], orient="row")
+
+
+def test_k_core_goes_on_until_nothing_falls():
+    # dropping item z leaves user b with one interaction, which leaves x with one, which leaves a with one
+    frame = pairs("ax", "ay", "bx", "bz", "cy", "cw", "dw", "dy")
+    kept = k_core(frame, 2, 2)
+    assert sorted(map("".join, kept.iter_rows())) == ["cw", "cy", "dw", "dy"]
+    assert sorted(map("".join, one_pass(frame, 2, 2).iter_rows())) == ["ax", "ay", "bx", "cw", "cy", "dw", "dy"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_core_keeps_its_promise_and_all_that_can_stay(seed):
+    rng = np.random.default_rng(seed)
+    frame = pl.DataFrame({"user_id": rng.integers(0, 30, 150), "item_id": rng.integers(0, 20, 150)}).unique()
+    kept = k_core(frame, 3, 4)
+    counts = [kept.group_by(column).len()["len"] for column in ("user_id", "item_id")]
+    assert all((count >= least).all() for count, least in zip(counts, (3, 4), strict=True))
+    assert k_core(kept, 3, 4).equals(kept)
+    assert kept.height <= one_pass(frame, 3, 4).height
+
+
+def test_first_only_keeps_the_first_of_each_pair():
+    assert first_only(pairs("ax", "ay", "ax", "bx")).rows() == [("a", "x"), ("a", "y"), ("b", "x")]
+
+
+def numbered(*sequences):
+    rows = [(user, item, f"u{user}") for user, items in enumerate(sequences) for item in items]
+    return pl.DataFrame(rows, schema=["user", "item", "user_id"], orient="row")
+
+
+def test_leave_one_out_by_hand():
+    split = leave_one_out(numbered([5, 6, 7, 8], [1, 2, 3]), "error")
+    assert split.train.rows() == [(0, 5), (0, 6), (1, 1)]
+    assert split.validation.rows() == [(0, 7), (1, 2)]
+    assert split.test.rows() == [(0, 8), (1, 3)]
+
+
+def test_short_users_are_an_error_or_train_only():
+    frame = numbered([5, 6], [1, 2, 3])
+    with pytest.raises(InputError, match=r"user 'u0' has 2 interactions.*min_user: 3"):
+        leave_one_out(frame, "error")
+    split = leave_one_out(frame, "train_only")
+    assert split.train.rows() == [(0, 5), (0, 6), (1, 1)]
+    assert split.test.rows() == [(1, 3)]
+
+
+def test_negatives_are_distinct_and_never_touched():
+    rng = np.random.default_rng(0)
+    seen = [np.unique(rng.integers(1, 61, size)) for size in (0, 1, 10, 40, 60)]
+    drawn = draw_negatives(np.arange(5), seen, 60, 20, rng)
+    for row, touched in zip(drawn, seen, strict=True):
+        real = row[row > 0]
+        assert len(set(real)) == len(real) == min(20, 60 - len(touched))
+        assert not set(real) & set(touched)
+        assert real.size == 0 or (real.min() >= 1 and real.max() <= 60)
+
+
+def test_negatives_are_uniform_over_the_unseen():
+    seen = [np.array([1, 2, 5, 9])]
+    drawn = draw_negatives(np.zeros(6000, int), seen, 10, 1, np.random.default_rng(1)).ravel()
+    items, counts = np.unique(drawn, return_counts=True)
+    assert items.tolist() == [3, 4, 6, 7, 8, 10]
+    assert abs(counts - 1000).max() < 130  # 4.5 standard deviations
+
+
+def test_tail_threshold_by_hand():
+    counts = np.array([1, 1, 2, 2, 3, 3, 4, 5, 9, 30])
+    assert tail_threshold(counts, 0.8, None) == 6  # the quantile is 5.8: nine of ten… of which eight are below 6
+    assert (counts < 6).mean() == 0.8
+    assert tail_threshold(counts, 0.8, below=4) == 4
+    labels = pl.DataFrame({"n": counts}).select(tail_label(pl.col("n"), 6, "item")).to_series()
+    assert labels.to_list() == ["tail_item"] * 8 + ["head_item"] * 2
+
+
+def test_edges_cover_everything_once():
+    names = edge_names((5, 10, 15, 20), "length")
+    assert names == ["length_0-4", "length_5-9", "length_10-14", "length_15-19", "length_20+"]
+    counts = pl.DataFrame({"n": [0, 4, 5, 9, 10, 19, 20, 500]})
+    labels = counts.select(edge_label(pl.col("n"), (5, 10, 15, 20), "length")).to_series().to_list()
+    assert labels == [names[i] for i in (0, 0, 1, 1, 2, 3, 4, 4)]
+
+
+def test_append_puts_each_target_behind_its_user():
+    base = Sequences(np.array([1, 2, 3, 4]), np.array([0, 2, 3, 4]))
+    known = append(base, Targets(np.array([0, 2]), np.array([9, 8]), np.zeros((2, 0))))
+    assert [known[user].tolist() for user in range(3)] == [[1, 2, 9], [3], [4, 8]]
+
+
+def test_gini():
+    assert gini(np.array([3, 3, 3])) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 12])) == pytest.approx(0.75)  # (n - 1) / n when one has everything
+
+
+def test_prepared_tiny_dataset_is_consistent(data, tiny):
+    test = pl.read_parquet(artifact("tiny", "prepare") / "test.parquet")
+    raw = pl.read_csv(tiny.folder / "interactions.csv")
+    assert len(data.train.items) + len(data.validation.items) + test.height == raw.height == data.card["interactions"]
+    assert (data.users["length"] == data.train.lengths + 1).all()
+    assert data.items["count"].sum() == len(data.train.items)
+    for user in range(data.n_users):
+        mine = {*data.train[user], data.validation.items[user], test["item"][user]}
+        assert not mine & set(data.validation.negatives[user])
+        assert not mine & set(test["negatives"][user])
+
+
+def test_same_input_gives_same_bytes(root, tiny):
+    def bytes_of():
+        prepare.run(tiny)
+        return {file.name: file.read_bytes() for file in artifact("tiny", "prepare").iterdir()}
+
+    first = bytes_of()
+    assert len(first) == 6
+    assert bytes_of() == first
+
+
+def test_ties_in_time_keep_the_order_of_the_file(root, tiny, table):
+    folder = table("user_id,item_id,timestamp\nu,c,1\nu,a,1\nu,b,1\nv,a,2\nv,b,1\nv,c,3\n")
+    prepared = prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine"))
+    assert [prepared.titles[i] for i in prepared.train.items] == ["Cherry", "Banana"]
+
+
+def test_nothing_left_is_an_error(root, tiny, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
+    with pytest.raises(InputError, match=r"no interaction is left after filtering \(2 before\)"):
+        prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine"))
+
+
+GOOD = "user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
+
+
+@pytest.mark.parametrize(
+    ("interactions", "items", "message"),
+    [
+        ("user,item_id,timestamp\nu,a,1\n", None, r"interactions.csv lacks the column 'user_id' \(it has user,"),
+        ("user_id,item_id,timestamp\nu,a,1\nu,x,2\n", None, r"interactions.csv, line 3: item 'x' is not in items.csv"),
+        ("user_id,item_id,timestamp\nu,a,1\nu,b,soon\n", None, r"line 3: timestamp 'soon' is neither a number nor"),
+        ("user_id,item_id,timestamp\nu,a,2024-01-01\nu,b,01/02\n", None, r"line 3: timestamp '01/02'"),
+        ("user_id,item_id,timestamp\n,a,1\n", None, r"line 2: 'user_id' is empty"),
+        ("user_id,item_id,timestamp\nu,a,\n", None, r"line 2: 'timestamp' is empty"),
+        (GOOD, "item_id,title\na,A\nb,B\na,C\nc,D\n", r"items.csv, line 2: item id 'a' occurs twice"),
+        (GOOD, "item_id,title,brand\na,A,x\nb,,\nc,C,z\n", r"items.csv, line 3: item 'b' has no text"),
+        (GOOD, "item_id,name\na,A\n", r"items.csv lacks the column 'title'"),
+    ],
+)
+def test_bad_tables_name_file_and_row(tiny, table, interactions, items, message):
+    folder = table(interactions, items) if items else table(interactions)
+    with pytest.raises(InputError, match=message):
+        table_load(folder, tiny)
+
+
+def table_load(folder, settings):
+    return table.load(folder, settings.recipe)
+
+
+def test_missing_table_is_named(tmp_path, tiny):
+    with pytest.raises(InputError, match=r"interactions.csv or .parquet is missing"):
+        table_load(tmp_path, tiny)
+
+
+def test_item_without_title_but_with_attributes_is_fine(tiny, table):
+    folder = table(GOOD, "item_id,title,brand\na,A,x\nb,,y\nc,C,\n")
+    assert table_load(folder, tiny)[1]["title"].to_list() == ["A", None, "C"]
+
+
+def test_formats_of_a_table_are_equivalent(tiny, table):
+    folder = table(GOOD)
+    plain = table_load(folder, tiny)
+    pl.read_csv(folder / "interactions.csv").write_parquet(folder / "interactions.parquet")
+    pl.read_csv(folder / "items.csv").write_ndjson(folder / "items.jsonl")
+    for file in ("interactions.csv", "items.csv"):
+        (folder / file).unlink()
+    other = table_load(folder, tiny)
+    assert plain[0].select("user_id", "item_id").equals(other[0].select("user_id", "item_id"))
+    assert plain[1].equals(other[1])
+
+
+def test_iso_dates_sort_as_time(tiny, table):
+    folder = table("user_id,item_id,timestamp\nu,a,2024-12-01\nu,b,2024-02-01T10:00:00\nu,c,2023-01-01\n")
+    assert table_load(folder, tiny)[0].sort("timestamp")["item_id"].to_list() == ["c", "b", "a"]
+
+
+def test_unknown_department_and_missing_files(tmp_path):
+    from llmesr.settings import load
+
+    recipe = load().prepare.recipes.complete_journey
+    with pytest.raises(InputError, match=r"transactions.parquet is missing: run `make data`"):
+        complete_journey.load(tmp_path, recipe)
+    pl.DataFrame({"product_id": [1], "department": ["PASTRY"]}).write_parquet(tmp_path / "products.parquet")
+    pl.DataFrame({"household_id": [1]}).write_parquet(tmp_path / "transactions.parquet")
+    with pytest.raises(InputError, match=r"names 'NUTRITION', which is not among PASTRY"):
+        complete_journey.load(tmp_path, recipe)
+
+
+def test_movielens_file_with_other_columns(tmp_path):
+    (tmp_path / "ml-100k.inter").write_text("user_id:token\titem_id:token\n1\t2\n")
+    with pytest.raises(InputError, match=r"ml-100k.inter lacks the column 'timestamp'"):
+        movielens_100k.load(tmp_path, None)
+
+
+def test_damaged_and_missing_artifacts(data):
+    file = artifact("tiny", "prepare") / "train.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"train.parquet is damaged: delete it and run `dvc repro prepare`"):
+        dataset.load("tiny")
+    file.unlink()
+    with pytest.raises(InputError, match=r"train.parquet is missing: run `dvc repro prepare` first"):
+        dataset.load("tiny")
