@@ -1,0 +1,376 @@
+"""Models: ragged sequences, attention masks, the dual view, the frozen table, the mediator's stop-gradient."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import changed
+from torch import nn
+
+from llmesr import models
+from llmesr.errors import InputError
+from llmesr.models import scoring
+from llmesr.models.attention import attend, attention_map
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.dropout import Dropout
+from llmesr.models.dual_view import Adapter
+from llmesr.models.methods import METHODS
+from llmesr.models.ragged import SHORT, Ragged
+from llmesr.models.scoring import full_ranks, item_table, recommend, represent, sampled_ranks
+from llmesr.train.objectives import make_batch
+
+ALL = list(itertools.product(BACKBONES, METHODS))
+
+
+def ragged(*rows):
+    return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
+
+
+def build(given, backbone="sasrec", method="llmesr", seed=0, **changes):
+    tiny, embeddings, similar = given
+    return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
+
+
+@pytest.fixture
+def given(tiny, embeddings, similar):
+    return tiny, embeddings, similar
+
+
+# --- ragged sequences ---
+
+
+def test_ragged_operations_by_hand():
+    whole = ragged([1, 2, 3], [4], [5, 6])
+    assert whole.row.tolist() == [0, 0, 0, 1, 2, 2]
+    assert whole.column.tolist() == [0, 1, 2, 0, 0, 1]
+    assert whole.from_end.tolist() == [2, 1, 0, 0, 1, 0]
+    assert whole.last.tolist() == [2, 3, 5]
+    assert whole.take(torch.tensor([2, 0]), latest=2).items.tolist() == [5, 6, 2, 3]
+    assert whole.drop_last(least=1).items.tolist() == [1, 2, 4, 5]
+    assert whole.drop_last(least=0).lengths.tolist() == [2, 0, 1]
+    assert whole.drop_last(least=0).append(9).items.tolist() == [1, 2, 9, 9, 5, 9]
+    assert whole.join(ragged([7, 8])).lengths.tolist() == [3, 1, 2, 2]
+    order, sizes = whole.time_major
+    assert whole.items[order].tolist() == [1, 5, 4, 2, 6, 3]
+    assert sizes.tolist() == [3, 2, 1]
+
+
+def test_groups_hold_every_position_once():
+    rng = np.random.default_rng(0)
+    whole = ragged(*[rng.integers(1, 9, n) for n in (1, 3, SHORT, SHORT + 1, 40, 90, 2)])
+    cells = torch.cat([group.index[group.real] for group in whole.groups])
+    assert sorted(cells.tolist()) == list(range(len(whole.items)))
+    laid_out = torch.cat([group.index.flatten() for group in whole.groups])
+    assert (laid_out[whole.place] == torch.arange(len(whole.items))).all()
+    assert len(whole.groups) == 4
+
+
+# --- attention ---
+
+
+def plain_attention(q, k, v, heads, causal):
+    """The textbook formula on one sequence (T, D), head by head."""
+    out = torch.empty_like(q)
+    d = q.shape[1] // heads
+    for h in range(heads):
+        part = slice(h * d, (h + 1) * d)
+        logits = q[:, part] @ k[:, part].T / d**0.5
+        if causal:
+            logits[torch.ones_like(logits).triu(1).bool()] = -torch.inf
+        out[:, part] = logits.softmax(-1) @ v[:, part]
+    return out
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_equals_the_textbook(causal, heads):
+    torch.manual_seed(0)
+    lengths = [1, 5, SHORT + 4, 2, 40]
+    whole = ragged(*[np.ones(n, int) for n in lengths])
+    q, k, v = torch.randn(3, len(whole.items), 2, 8)  # two views
+    found = attend(q, k, v, heads, whole, causal)
+    parts = [x.split(lengths) for x in (q, k, v)]
+    for i, view in itertools.product(range(len(lengths)), range(2)):
+        expected = plain_attention(*(part[i][:, view] for part in parts), heads, causal)
+        torch.testing.assert_close(found.split(lengths)[i][:, view], expected)
+
+
+def test_attention_with_dropout_of_nothing_equals_the_fused_kernel():
+    torch.manual_seed(0)
+    whole = ragged([1, 1, 1], [1], [1] * 20)
+    q, k, v = torch.randn(3, 24, 8)
+    almost_none = Dropout(1e-9)
+    for causal in (True, False):
+        torch.testing.assert_close(attend(q, k, v, 2, whole, causal, almost_none), attend(q, k, v, 2, whole, causal))
+
+
+def test_attention_map_rows_sum_to_one_and_look_back_only():
+    torch.manual_seed(0)
+    whole = ragged([1, 1, 1], [1, 1])
+    weights = attention_map(*torch.randn(2, 5, 8), 2, whole, causal=True)[0]
+    assert weights.shape == (2, 2, 3, 3)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 3))
+    assert (weights.triu(1) == 0).all()
+    assert (attention_map(*torch.randn(2, 5, 8), 2, whole, causal=False)[0][1, :, :, 2] == 0).all()  # padding
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(400, 333)
+    for p in (0.1, 0.5):
+        y = Dropout(p)(x)
+        assert (y == 0).float().mean() == pytest.approx(p, abs=0.005)
+        assert y.max() == pytest.approx(1 / (1 - p), rel=1e-4)
+    assert (Dropout(0.5).eval()(x) == x).all()
+    assert not torch.equal(Dropout(0.5)(x), Dropout(0.5)(x))
+
+
+# --- backbones and methods ---
+
+
+@pytest.mark.parametrize(("backbone", "method"), ALL)
+def test_a_sequence_is_encoded_the_same_alone_and_in_company(given, backbone, method):
+    model = build(given, backbone, method).eval()
+    rows = [[3, 4, 5], [7], [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8], [9, 9]]
+    together = model.states(ragged(*rows)).split([len(row) for row in rows])
+    for row, states in zip(rows, together, strict=True):
+        torch.testing.assert_close(model.states(ragged(row)), states, atol=1e-5, rtol=1e-4)
+
+
+def future_matters(model):
+    """Tell whether an earlier state changes when the last item does."""
+    model.eval()
+    return not torch.allclose(model.states(ragged([1, 2, 3, 4]))[:3], model.states(ragged([1, 2, 3, 9]))[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backbone", ["gru4rec", "sasrec"])
+def test_no_state_sees_a_later_item(given, backbone, method):
+    assert not future_matters(build(given, backbone, method))
+
+
+def test_switches_that_let_the_future_in(given):
+    assert future_matters(build(given, method="none", backbones__sasrec__causal=False))
+    assert future_matters(build(given, methods__llmesr__fusion_causal=False))
+    assert future_matters(build(given, "gru4rec", methods__llmesr__fusion_causal=False))
+    assert future_matters(build(given, "bert4rec", "none"))
+
+
+def test_gru_equals_pytorch_on_each_sequence(given):
+    model = build(given, "gru4rec", "none")
+    whole = ragged([3, 4, 5], [7], [1, 2])
+    x = torch.randn(6, 2, 32)
+    found = model.backbone.encode(x, whole)
+    for rows, view in itertools.product([slice(0, 3), slice(3, 4), slice(4, 6)], range(2)):
+        torch.testing.assert_close(found[rows, view], model.backbone.gru(x[rows, view][None])[0][0])
+
+
+def test_positions_count_back_from_the_latest_item(given):
+    positions = build(given, "sasrec", "none").eval().backbone.positions
+    placed = positions(torch.zeros(5, 32), ragged([1, 2, 3], [4, 5]))
+    torch.testing.assert_close(placed[[2, 4]], positions.table.weight[[0, 0]])
+    torch.testing.assert_close(placed[0], positions.table.weight[2])
+
+
+def test_same_seed_same_weights(given):
+    first, again, other = (build(given, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["view.adapter.layers.0.weight"], other["view.adapter.layers.0.weight"])
+
+
+def test_tables_start_where_the_method_says(given):
+    _, embeddings, _ = given
+    initial = torch.from_numpy(embeddings.initial)
+    for table in (build(given, method="llminit").table, build(given).view.collaborative):
+        torch.testing.assert_close(table.weight[:-1], initial)
+        assert table.weight.requires_grad
+    random = build(given, method="none").table.weight
+    assert not torch.allclose(random[1:-1], initial[1:])
+    assert (random[0] == 0).all()
+    assert random.shape == (len(initial) + 1, 32)
+
+
+# --- the dual view ---
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_adapter_equals_its_layers_one_by_one_also_in_gradient(layers):
+    torch.manual_seed(0)
+    adapter, x = Adapter(24, 8, layers), torch.randn(5, 24)
+    stacked = nn.Sequential(*adapter.layers)
+    torch.testing.assert_close(adapter(x), stacked(x))
+    for module in (adapter, stacked):
+        loss = module(x).square().sum()
+        gradients = torch.autograd.grad(loss, list(adapter.parameters()))
+        expected = gradients if module is adapter else expected
+        for found, wanted in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(found, wanted)
+    assert len(adapter.layers) == layers
+
+
+def test_score_is_the_sum_of_both_views(given):
+    model = build(given).eval()
+    items = torch.tensor([3, 8])
+    se, co = model.view.views(items)
+    torch.testing.assert_close(co, model.view.collaborative.weight[items])
+    torch.testing.assert_close(se, model.view.adapter(model.view.semantic[items]))
+    user = model.states(ragged([1, 2, 3]))[-1]
+    torch.testing.assert_close(model.item_vectors(items) @ user, se @ user[:32] + co @ user[32:])
+
+
+def test_each_fused_view_consists_of_its_own_values(given):
+    """The semantic output is a mix of semantic values; the other view only decides the weights."""
+    view = build(given).view
+    whole = ragged([1, 2, 3])
+    se, co = torch.randn(2, 3, 32)
+    constant = torch.ones(3, 1) * torch.randn(1, 32)  # equal values give themselves, however they are weighted
+    fused = view.fuse(constant, co, whole)
+    torch.testing.assert_close(fused[:, 0], view.to_semantic.out(view.to_semantic.value(constant)))
+    assert not torch.allclose(view.fuse(se, co, whole)[:, 0], view.fuse(se, -co, whole)[:, 0])
+    assert not torch.allclose(view.fuse(se, co, whole)[:, 1], view.fuse(-se, co, whole)[:, 1])
+
+
+def test_residual_adds_the_view(given):
+    plain, residual = build(given).view, build(given, methods__llmesr__fusion_residual=True).view
+    se, co, whole = *torch.randn(2, 3, 32), ragged([1, 2, 3])
+    expected = plain.fuse(se, co, whole) + torch.stack([se, co], 1)
+    torch.testing.assert_close(residual.fuse(se, co, whole), expected)
+
+
+def test_one_backbone_reads_both_views(given):
+    """With equal views and equal attentions, a shared encoder gives equal halves."""
+    model = build(given).eval()
+    model.view.to_semantic.load_state_dict(model.view.to_collaborative.state_dict())
+    model.view.views = lambda items: (model.view.collaborative(items),) * 2
+    semantic, collaborative = model.states(ragged([1, 2, 3])).chunk(2, -1)
+    torch.testing.assert_close(semantic, collaborative)
+
+
+def test_semantic_table_is_frozen_and_the_rest_learns(given):
+    model = build(given)
+    semantic = model.view.semantic.clone()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    states = model.states(ragged([1, 2, 3, 4], [5, 6]))
+    (states.square().sum() + model.item_vectors(torch.arange(9)).square().sum()).backward()
+    optimizer.step()
+    assert torch.equal(model.view.semantic, semantic)
+    assert not model.view.semantic.requires_grad
+    assert "view.semantic" not in model.state_dict()
+    assert (model.view.collaborative.weight[1] != before["view.collaborative.weight"][1]).any()
+    assert (model.view.adapter.layers[0].weight != before["view.adapter.layers.0.weight"]).any()
+
+
+# --- self-distillation ---
+
+
+def encoder(model, sequences):
+    return lambda users: represent(model, sequences, users, 48, 20, hide_last=True)
+
+
+@pytest.fixture
+def sequences(data):
+    return Ragged.of(data.train.items, data.train.lengths)
+
+
+@pytest.mark.parametrize("refresh", ["epoch", "step"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_mediator_is_the_mean_of_the_teachers_without_gradient(given, sequences, backbone, refresh):
+    model = build(given, backbone, methods__llmesr__mediator_refresh=refresh)
+    model.start_epoch(encoder(model, sequences))
+    users = torch.tensor([4, 0])
+    mediators = model.mediators(users)
+    assert not mediators.requires_grad
+    for row, user in enumerate(users):
+        teachers = model.neighbours[user]
+        assert user not in teachers
+        expected = represent(model, sequences, teachers, 48, 20, hide_last=True).mean(0)
+        torch.testing.assert_close(mediators[row], expected)
+    assert model.training  # encoding teachers must not leave the student in evaluation mode
+
+
+def test_gradient_of_the_distillation_is_that_of_a_constant_target(given, sequences):
+    model = build(given, methods__llmesr__alpha=0.7)
+    model.start_epoch(encoder(model, sequences))
+    users = torch.tensor([0, 1, 2])
+    target = model.mediators(users).clone()
+    torch.manual_seed(3)
+    states = model.states(sequences.take(users, 20))[sequences.take(users, 20).last]
+    loss = model.extra_loss(users, states)
+    assert loss.item() == pytest.approx(0.7 * F.mse_loss(states, target).item())
+    (gradient,) = torch.autograd.grad(loss, states)
+    torch.testing.assert_close(gradient, 0.7 * 2 * (states - target) / states.numel())
+
+
+def test_alpha_zero_asks_for_no_teacher(given):
+    model = build(given, methods__llmesr__alpha=0.0)
+    model.start_epoch(lambda users: pytest.fail("teachers were encoded"))
+    assert model.extra_loss(torch.tensor([0]), torch.zeros(1, 64)) is None
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_student_is_encoded_as_its_teachers_are(given, sequences, backbone):
+    """The state that is taught is the one that `represent(hide_last=True)` gives, but for dropout and masks."""
+    model = build(given, backbone).eval()
+    users = torch.tensor([0, 3, 5])
+    batch = make_batch(model.backbone, sequences, users, 48, 20)
+    students = model.states(batch.inputs)[batch.inputs.last[batch.represents]]
+    torch.testing.assert_close(students, encoder(model, sequences)(users), atol=1e-5, rtol=1e-4)
+
+
+# --- scoring ---
+
+
+def test_ranks_by_hand():
+    table = torch.tensor([[0.0], [5.0], [3.0], [3.0], [1.0], [4.0]])  # row 0 is padding
+    states = torch.ones(2, 1)
+    negatives = np.array([[1, 3, 4], [4, 0, 0]])  # 0: too few negatives
+    # target 2 scores 3: item 1 above, item 3 equal, item 4 below; target 5 scores 4: item 4 below
+    assert sampled_ranks(states, table, np.array([2, 5]), negatives).tolist() == [2.5, 1.0]
+    # among all: above 2 are 1 and 5, equal is 3
+    assert full_ranks(states, table, np.array([2, 5]), None).tolist() == [3.5, 2.0]
+    # the first has had 1 and the target 2 itself, the second has had nothing above
+    assert full_ranks(states, table, np.array([2, 5]), ragged([1, 2], [4])).tolist() == [2.5, 2.0]
+
+
+def test_blocks_do_not_change_ranks_or_representations(given, sequences, data, monkeypatch):
+    model = build(given)
+    users = torch.tensor(data.validation.users, dtype=torch.int64)
+
+    def everything():
+        states = represent(model, sequences, users, 48, 20)
+        table = item_table(model, 48)
+        asked = data.validation
+        return (
+            states,
+            sampled_ranks(states, table, asked.items, asked.negatives),
+            full_ranks(states, table, asked.items, sequences),
+        )
+
+    whole = everything()
+    monkeypatch.setattr(scoring, "BLOCK_USERS", 7)
+    for one, other in zip(whole, everything(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_recommendations_are_the_best_of_what_is_new(given, backbone):
+    model = build(given, backbone).eval()
+    history = ragged([1, 2, 3])
+    best = recommend(model, history, 48, k=45)
+    assert sorted(best) == list(range(4, 49))
+    query = history.append(49) if backbone == "bert4rec" else history
+    scores = item_table(model, 48) @ model.states(query)[-1]
+    assert best == sorted(best, key=lambda item: -scores[item].item())
+
+
+# --- errors ---
+
+
+def test_sizes_that_do_not_fit_are_named(given):
+    with pytest.raises(InputError, match=r"'backbones.sasrec.heads' is 5, which does not divide 'model.hidden' \(32\)"):
+        build(given, backbones__sasrec__heads=5)
+    with pytest.raises(InputError, match=r"reduced to 32 dimensions and 'model.hidden' is 16: run `dvc repro embed`"):
+        build(given, model__hidden=16)
