@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
+import torch
 from llmesr import paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
@@ -15,6 +15,8 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, load
 
 ROOT = paths.ROOT
+torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
+torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
 
 
 def changed(settings: Settings, **changes: Any) -> Settings:

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import ndcg_score, top_k_accuracy_score
-
 from llmesr.metrics import hit_rate, ndcg
+from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 
 def test_by_hand():

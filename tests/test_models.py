@@ -7,8 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import changed
-from torch import nn
-
 from llmesr import models
 from llmesr.errors import InputError
 from llmesr.models import scoring
@@ -20,6 +18,7 @@ from llmesr.models.methods import METHODS
 from llmesr.models.ragged import SHORT, Ragged
 from llmesr.models.scoring import full_ranks, item_table, recommend, represent, sampled_ranks
 from llmesr.train.objectives import make_batch
+from torch import nn
 
 ALL = list(itertools.product(BACKBONES, METHODS))
 
@@ -201,12 +200,11 @@ def test_adapter_equals_its_layers_one_by_one_also_in_gradient(layers):
     adapter, x = Adapter(24, 8, layers), torch.randn(5, 24)
     stacked = nn.Sequential(*adapter.layers)
     torch.testing.assert_close(adapter(x), stacked(x))
-    for module in (adapter, stacked):
-        loss = module(x).square().sum()
-        gradients = torch.autograd.grad(loss, list(adapter.parameters()))
-        expected = gradients if module is adapter else expected
-        for found, wanted in zip(gradients, expected, strict=True):
-            torch.testing.assert_close(found, wanted)
+    found, wanted = (
+        torch.autograd.grad(module(x).square().sum(), list(adapter.parameters())) for module in (adapter, stacked)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
     assert len(adapter.layers) == layers
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import changed
-
 from llmesr import prepare
 from llmesr.errors import InputError
 from llmesr.paths import artifact

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, TINY_PARAMS
 from llmesr.settings import load
@@ -27,31 +26,42 @@ def test_both_settings_files_are_valid_and_frozen():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("key", "value", "message"),
     [
-        (lambda raw: raw["train"].update(batchsize=3), r"unknown key 'train.batchsize' \(value 3\).*'train.batch_size'"),
-        (lambda raw: raw.update(trian={}), r"unknown key 'trian'.*did you mean 'train'"),
-        (lambda raw: raw["train"].pop("epochs"), "key 'train.epochs' is missing"),
-        (lambda raw: raw["train"].update(learning_rate="1e-3"), "'train.learning_rate' has the value '1e-3'"),
-        (lambda raw: raw["backbones"]["sasrec"].update(causal="false"), "'backbones.sasrec.causal' has the value 'false'"),
-        (lambda raw: raw["matrix"].update(methods=["llm-esr"]), r"'matrix.methods.0' has the value 'llm-esr'"),
-        (lambda raw: raw["matrix"].update(seeds=[]), "'matrix.seeds' has the value"),
-        (lambda raw: raw["embed"].update(encoder="nope"), "section 'embed': encoder 'nope' is not among ada-002, minilm"),
-        (lambda raw: raw["embed"]["encoders"]["minilm"].update(pool="mean"), "unknown key 'embed.encoders.minilm.pool'"),
-        (lambda raw: raw["prepare"]["recipes"]["table"].update(departments=[]), "unknown key 'prepare.recipes.table.dep"),
+        ("train.batchsize", 3, r"unknown key 'train.batchsize' \(value 3\): did you mean 'train.batch_size'"),
+        ("trian", {}, r"unknown key 'trian' \(value \{\}\): did you mean 'train'"),
+        ("train.epochs", None, r"key 'train.epochs' has the value None"),
+        ("train.learning_rate", "1e-3", r"key 'train.learning_rate' has the value '1e-3'"),
+        ("backbones.sasrec.causal", "false", r"key 'backbones.sasrec.causal' has the value 'false'"),
+        ("matrix.methods", ["llm-esr"], r"key 'matrix.methods.0' has the value 'llm-esr'"),
+        ("matrix.seeds", [], r"key 'matrix.seeds' has the value \[\]"),
+        ("embed.encoder", "nope", r"section 'embed': encoder 'nope' is not among ada-002, minilm"),
+        ("embed.encoders.minilm.pool", "mean", r"unknown key 'embed.encoders.minilm.pool'"),
+        ("prepare.recipes.table.departments", [], r"unknown key 'prepare.recipes.table.departments'"),
     ],
 )
-def test_mistakes_name_key_value_and_way_out(tmp_path, change, message):
+def test_mistakes_name_key_value_and_way_out(tmp_path, key, value, message):
+    def change(raw):
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            raw = raw[parent]
+        raw[leaf] = value
+
     with pytest.raises(InputError, match=message):
         load(write(tmp_path, change))
 
 
+def test_missing_key_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"key 'train.epochs' is missing: add it"):
+        load(write(tmp_path, lambda raw: raw["train"].pop("epochs")))
+
+
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(InputError, match="nowhere.yaml does not exist"):
+    with pytest.raises(InputError, match=r"nowhere.yaml does not exist"):
         load(tmp_path / "nowhere.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2")
-    with pytest.raises(InputError, match="no valid YAML"):
+    with pytest.raises(InputError, match=r"no valid YAML"):
         load(broken)
 
 

@@ -4,7 +4,6 @@ import json
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 from llmesr.train.checkpoint import fingerprint
-from llmesr.train.fit import Fitted, Task, fit
+from llmesr.train.loop import Fitted, Task, fit
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def run(
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = models.build(settings, backbone, method, seed, embeddings, similar).to(device)
     sequences = Ragged.of(data.train.items, data.train.lengths, device)
-    task = Task(sequences, data.n_items, settings.model.max_length, _targets(data, settings, seed))
+    task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
     folder = run_folder(data.name, backbone, method, seed)
     identity = _identity(settings, data, embeddings, similar, backbone, method, seed)
     resume = checkpoint_file(data.name, backbone, method, seed)
@@ -100,7 +99,7 @@ def load(settings: Settings, embeddings: Embeddings, similar: Neighbours, backbo
     return Run(model.eval(), account, history)
 
 
-def _targets(data: Dataset, settings: Settings, seed: int) -> Callable[[int], Targets]:
+def validation_targets(data: Dataset, settings: Settings, seed: int) -> Callable[[int], Targets]:
     """Give the validation targets of an epoch: fixed, or with negatives drawn anew as the authors' code does."""
     fixed = data.validation
     if not settings.train.redraw_negatives:
@@ -155,8 +154,3 @@ def _costs(model: Recommender, fitted: Fitted) -> dict[str, float]:
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     }
-
-
-def weights_file(settings: Settings, backbone: str, method: str, seed: int) -> Path:
-    """Name the weights' file of a run."""
-    return run_folder(settings.data.name, backbone, method, seed) / "weights.safetensors"

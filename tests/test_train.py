@@ -1,0 +1,278 @@
+"""Stage 04: objectives, negatives, losses, the loop, checkpoints."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import changed
+from llmesr import models, train
+from llmesr.errors import InputError
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.methods import METHODS
+from llmesr.models.ragged import Ragged
+from llmesr.paths import artifact, checkpoint_file, run_folder
+from llmesr.prepare.dataset import Targets
+from llmesr.train import checkpoint, loop
+from llmesr.train.loop import Task, step_loss, validate
+from llmesr.train.losses import NegativeSampler, bce
+from llmesr.train.objectives import make_batch
+
+
+def ragged(*rows):
+    return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
+
+
+class Backbone:
+    """The two things that an objective asks of a backbone."""
+
+    def __init__(self, objective, mask_share=0.6):
+        self.objective, self.mask_share = objective, mask_share
+
+
+# --- objectives ---
+
+
+def batch_of(objective, whole, **kwargs):
+    return make_batch(Backbone(objective, **kwargs), whole, torch.arange(len(whole.lengths)), n_items=9, max_length=4)
+
+
+def test_every_position_predicts_its_successor():
+    batch = batch_of("every_position", ragged([1, 2, 3], [4], [1, 2, 3, 4, 5, 6]))
+    assert batch.inputs.items.tolist() == [1, 2, 4, 2, 3, 4, 5]  # the last row is cut to its latest 4 + 1
+    assert batch.targets.tolist() == [2, 3, 0, 3, 4, 5, 6]  # a single item predicts nothing
+    assert batch.represents.all()
+
+
+def test_last_item_predicts_only_the_end():
+    batch = batch_of("last_item", ragged([1, 2, 3], [4], [5, 6]))
+    assert batch.inputs.items.tolist() == [1, 2, 4, 5]
+    assert batch.targets.tolist() == [0, 3, 0, 6]
+
+
+def test_cloze_hides_targets_and_asks_once_more_for_the_last():
+    torch.manual_seed(0)
+    whole = ragged([1, 2, 3], [4])
+    batch = batch_of("cloze", whole)
+    assert batch.users.tolist() == [0, 1, 0, 1]
+    assert batch.represents.tolist() == [False, False, True, True]
+    assert batch.inputs.items[4:].tolist() == [1, 2, 10, 10]
+    assert batch.targets[4:].tolist() == [0, 0, 3, 4]
+    hidden = batch.targets[:4] > 0
+    assert (batch.targets[:4][hidden] == whole.items[hidden]).all()
+    assert (batch.inputs.items[:4][~hidden] == whole.items[~hidden]).all()
+    assert hidden[:3].any()
+    assert hidden[3]
+
+
+def test_cloze_shares():
+    torch.manual_seed(0)
+    whole = ragged(*[[5] * 4] * 5000)
+    batch = batch_of("cloze", whole, mask_share=0.3)
+    read, target = batch.inputs.items[:20000], batch.targets[:20000]
+    hidden = target > 0
+    # each of 4 is hidden with 0.3, and one of them if none was: 0.3 + 0.7⁴ / 4
+    assert hidden.float().mean() == pytest.approx(0.3 + 0.7**4 / 4, abs=0.015)
+    shown = read[hidden]
+    assert (shown == 10).float().mean() == pytest.approx(0.8, abs=0.02)
+    assert (shown == 5).float().mean() == pytest.approx(0.1 + 0.1 / 9, abs=0.015)
+
+
+# --- negatives and losses ---
+
+
+def test_training_negatives_were_never_had(data):
+    whole = Ragged.of(data.train.items, data.train.lengths)
+    sampler = NegativeSampler(whole, data.n_items)
+    users = torch.arange(data.n_users).repeat(50)
+    drawn = sampler.draw(users, 3)
+    assert drawn.min() >= 1
+    assert drawn.max() <= data.n_items
+    for user, items in zip(users.tolist(), drawn.tolist(), strict=True):
+        assert not set(items) & set(data.train[user])
+    assert len(drawn.unique()) == data.n_items
+
+
+def test_a_user_who_had_everything_gets_anything():
+    sampler = NegativeSampler(ragged([1, 2, 3, 3], [1]), 3)
+    drawn = sampler.draw(torch.tensor([0] * 50 + [1] * 50), 1).ravel()
+    assert set(drawn[:50].tolist()) <= {1, 2, 3}
+    assert set(drawn[50:].tolist()) == {2, 3}
+
+
+def test_bce_by_hand():
+    states = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    positives = torch.tensor([[2.0, 9.0], [9.0, 0.5]])  # scores 2 and 1
+    negatives = torch.tensor([[[0.0, 7.0], [-1.0, 0.0]], [[7.0, 1.0], [0.0, 0.0]]])  # scores 0, -1 and 2, 0
+    expected = -(math.log(sigmoid(2)) + math.log(sigmoid(1))) / 2
+    expected -= sum(math.log(1 - sigmoid(s)) for s in (0, -1, 2, 0)) / 4
+    assert bce(states, positives, negatives).item() == pytest.approx(expected, rel=1e-5)
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+# --- the loop ---
+
+
+@pytest.fixture
+def given(tiny, data, embeddings, similar):
+    return tiny, data, embeddings, similar
+
+
+def run(given, backbone="sasrec", method="llmesr", seed=42, **changes):
+    tiny, data, embeddings, similar = given
+    return train.run(changed(tiny, **changes), data, embeddings, similar, backbone, method, seed)
+
+
+def same(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize(("backbone", "method"), list(itertools.product(BACKBONES, METHODS)))
+def test_a_run_learns_keeps_its_best_weights_and_loads_again(given, backbone, method):
+    tiny, data, embeddings, similar = given
+    found = run(given, backbone, method, train__epochs=12)
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
+    best = max(found.history, key=lambda row: row["NDCG@10"])
+    assert found.account["best_epoch"] == best["epoch"]
+    task = task_of(data, tiny)
+    again = train.load(tiny, embeddings, similar, backbone, method, 42)
+    for model in (found.model, again.model):
+        assert validate(model, task)["NDCG@10"] == pytest.approx(best["NDCG@10"], abs=1e-9)
+    assert again.account == found.account
+    assert again.history == found.history
+
+
+def task_of(data, settings):
+    whole = Ragged.of(data.train.items, data.train.lengths)
+    return Task(whole, data.n_items, settings.model.max_length, lambda epoch: data.validation)
+
+
+def test_same_seed_same_weights_other_seed_others(given):
+    first, again, other = run(given), run(given), run(given, seed=43)
+    assert same(first.model, again.model)
+    assert not same(first.model, other.model)
+
+
+def test_every_user_is_seen_once_an_epoch(given, monkeypatch):
+    seen = []
+    real = loop.step_loss
+
+    def spy(model, task, sampler, users, negatives):
+        seen.extend(users.tolist())
+        return real(model, task, sampler, users, negatives)
+
+    monkeypatch.setattr(loop, "step_loss", spy)
+    run(given, train__epochs=1, train__batch_size=7)
+    assert sorted(seen) == list(range(given[1].n_users))
+
+
+def test_stops_when_patience_is_over(given, monkeypatch):
+    values = iter([0.1, 0.3, 0.2, 0.2, 0.3, 0.4])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"NDCG@10": next(values), "HR@10": 0.0})
+    found = run(given, train__epochs=9, train__patience=3)
+    assert len(found.history) == 5  # an equal value is no better one
+    assert found.account["best_epoch"] == 2
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_resumed_run_ends_as_an_uninterrupted_one(given, monkeypatch, backbone):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    whole = run(given, backbone)
+    real = loop.validate
+    calls = itertools.count(1)
+
+    def killed(*args):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(loop, "validate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(given, backbone)
+    file = checkpoint_file("tiny", backbone, "llmesr", 42)
+    assert torch.load(file, weights_only=True)["epoch"] == 2
+    resumed = run(given, backbone)
+    assert next(calls) == 3 + 3  # epochs 3 and 4 only
+    assert same(whole.model, resumed.model)
+    assert [row["loss"] for row in whole.history] == [row["loss"] for row in resumed.history]
+    assert not file.exists()
+
+
+def test_checkpoint_of_other_settings_is_not_resumed(given, monkeypatch):
+    fresh = run(given, train__learning_rate=0.001)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    real = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda file, state: (real(file, state), (_ for _ in ()).throw(OSError)))
+    with pytest.raises(OSError):
+        run(given)
+    monkeypatch.setattr(checkpoint, "save", real)
+    assert same(run(given, train__learning_rate=0.001).model, fresh.model)
+
+
+def test_damaged_checkpoint_is_named(given):
+    file = checkpoint_file("tiny", "sasrec", "llmesr", 42)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PK half a file")
+    with pytest.raises(InputError, match=r"sasrec-llmesr-42.pt is damaged: delete it to start the run anew"):
+        run(given)
+
+
+def test_loss_that_is_not_finite_is_named(given, monkeypatch):
+    monkeypatch.setattr(loop, "bce", lambda states, *_: states.sum() * float("nan"))
+    with pytest.raises(InputError, match=r"the loss is nan in epoch 1: lower 'train.learning_rate' \(0.005\)"):
+        run(given)
+
+
+def test_missing_and_damaged_runs_are_named(given):
+    tiny, _, embeddings, similar = given
+    with pytest.raises(InputError, match=r"missing: run `dvc repro train@sasrec-none-42` first"):
+        train.load(tiny, embeddings, similar, "sasrec", "none", 42)
+    run(given, method="none")
+    weights = run_folder("tiny", "sasrec", "none", 42) / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"damaged or of other settings .* delete it and run `dvc repro train@"):
+        train.load(tiny, embeddings, similar, "sasrec", "none", 42)
+
+
+def test_no_gpu_is_named(given):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=r"'train.device' is 'cuda' but torch sees no GPU"):
+        run(given, train__device="cuda")
+
+
+def test_redrawn_validation_negatives_differ_by_epoch_and_avoid_what_was_had(given):
+    tiny, data, *_ = given
+    targets = train.validation_targets(data, changed(tiny, train__redraw_negatives=True), seed=1)
+    first, second, again = targets(0), targets(1), targets(0)
+    assert (first.negatives != second.negatives).any()
+    assert (first.negatives == again.negatives).all()
+    for user, item, negatives in zip(first.users, first.items, first.negatives, strict=True):
+        assert not {*data.train[user], item} & set(negatives)
+    fixed = train.validation_targets(data, tiny, seed=1)
+    assert isinstance(fixed(0), Targets)
+    assert fixed(0) is fixed(1) is data.validation
+
+
+def test_training_never_looks_at_the_test_split(given):
+    before = run(given)
+    (artifact("tiny", "prepare") / "test.parquet").unlink()
+    assert same(run(given).model, before.model)
+
+
+def test_users_with_one_item_are_taught_but_predict_nothing(given):
+    tiny, _, embeddings, similar = given
+    model = models.build(tiny, "sasrec", "llmesr", 0, embeddings, similar)
+    whole = ragged([3], [4])
+    task = Task(whole, 48, 20, None)
+    model.neighbours = torch.tensor([[1], [0]])
+    model.start_epoch(lambda users: torch.ones(len(users), 64))
+    loss = step_loss(model, task, NegativeSampler(whole, 48), torch.tensor([0, 1]), 1)
+    assert loss.item() > 0
+    model.settings = model.settings.model_copy(update={"alpha": 0.0})
+    assert step_loss(model, task, NegativeSampler(whole, 48), torch.tensor([0, 1]), 1).item() == 0
