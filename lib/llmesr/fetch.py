@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc.repo import Repo
+
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, shown
 
@@ -143,6 +145,26 @@ def fetch(data: Path = ROOT / "data", pins: Path = PINS) -> list[Path]:
     return [data / member.target for member in absent]
 
 
+def check(root: Path = ROOT) -> str | None:
+    """Compare `data/` with what `data.dvc` pins.
+
+    Returns:
+        None if they agree, else a note: there is more in `data/`, which `dvc repro` will then pin as well.
+
+    Raises:
+        InputError: they differ although there is nothing but the built-in files.
+    """
+    with Repo(str(root)) as repo:
+        pinned = repo.stage.load_file(str(root / "data.dvc"))[0].outs[0]
+        if not pinned.changed_checksum():
+            return None
+    builtin = {member.target for member in MEMBERS}
+    files = (file.relative_to(root / "data").as_posix() for file in (root / "data").rglob("*") if file.is_file())
+    if more := sorted(set(files) - builtin):
+        return f"data/ holds {len(more)} further files ({more[0]}, …): `dvc repro` will note them in data.dvc"
+    raise InputError("data/ is not what data.dvc pins: restore data.dvc (`git checkout data.dvc`), or delete data/")
+
+
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -151,6 +173,8 @@ def _sha256(file: Path) -> str:
 if __name__ == "__main__":
     try:
         added = fetch()
+        note = check()
     except InputError as problem:
         sys.exit(str(problem))
     print(f"data/: {len(MEMBERS)} files are in place, {len(added)} of them fetched now")
+    print(note or "data/ is what data.dvc pins")

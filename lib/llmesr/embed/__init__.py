@@ -74,6 +74,8 @@ def run(settings: Settings, data: Dataset) -> Embeddings:
         "initial": np.pad(reduce(items, settings.model.hidden), ((1, 0), (0, 0))),
         "users": encode(user_texts, settings),
     }
+    # safetensors writes the memory as it lies: a transposed or Fortran-ordered array would come back scrambled
+    tables = {name: np.ascontiguousarray(table) for name, table in tables.items()}
     file = artifact(data.name, "embed") / "embeddings.safetensors"
     with replacing(file) as temporary:
         save_file(tables, temporary, metadata={"encoder": settings.embed.encoder})

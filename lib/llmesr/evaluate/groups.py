@@ -31,7 +31,9 @@ def recombine(values: np.ndarray, grouped: dict[str, np.ndarray]) -> None:
         AssertionError: they do not, so a case was lost or counted twice.
     """
     for family, labels in grouped.items():
+        if len(labels) != len(values):
+            raise AssertionError(f"the groups of '{family}' do not recombine: {len(labels)} of {len(values)} cases")
         names, sizes = np.unique(labels, return_counts=True)
         means = np.array([values[labels == name].mean() for name in names])
-        if sizes.sum() != len(values) or not np.isclose(means @ sizes / len(values), values.mean(), atol=1e-9):
+        if not np.isclose(means @ sizes / len(values), values.mean(), atol=1e-9):
             raise AssertionError(f"the groups of '{family}' do not recombine to the overall mean")

@@ -52,6 +52,12 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str) -> str:
     return "\n".join(lines)
 
 
+def published(metrics: pl.DataFrame) -> str:
+    """Lay out all of `PUBLISHED`, each under its name: the text of `results/<dataset>/overall.md`."""
+    parts = [f"**{metric}, {protocol}**\n\n{overall(metrics, protocol, metric)}\n" for protocol, metric in PUBLISHED]
+    return "\n".join(parts)
+
+
 def costs(timings: pl.DataFrame) -> str:
     """Lay out what training cost: the median over seeds of each figure."""
     what = ["epochs", "seconds_per_epoch", "train_seconds", "evaluate_seconds", "peak_rss_mb", "parameters"]

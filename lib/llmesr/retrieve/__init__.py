@@ -59,7 +59,7 @@ def run(settings: Settings, embeddings: Embeddings) -> Neighbours:
     """Do the whole stage and write `artifacts/<dataset>/retrieve/neighbours.safetensors`."""
     found = similar_users(embeddings.users, settings.retrieve.neighbours, settings.retrieve.measure)
     with replacing(artifact(settings.data.name, "retrieve") / "neighbours.safetensors") as temporary:
-        save_file({"users": found.users, "scores": found.scores}, temporary)
+        save_file({name: np.ascontiguousarray(table) for name, table in vars(found).items()}, temporary)
     return found
 
 

@@ -1,0 +1,61 @@
+"""Write README's tables anew from `results/`: `python -m llmesr.report.readme`."""
+
+import json
+import re
+
+from llmesr import report
+from llmesr.errors import InputError
+from llmesr.paths import ROOT, replacing, results
+from llmesr.report import tables
+
+DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
+CARD = {
+    "users": "Users",
+    "items": "Items",
+    "interactions": "Interactions",
+    "average_length": "Average length",
+    "users_under_10": "Users under 10",
+    "items_under_10": "Items under 10",
+}
+
+
+def dataset_table() -> str:
+    """Lay out the dataset cards, a row a dataset."""
+    lines = [f"| Dataset | {' | '.join(CARD.values())} |", f"| --- |{' ---: |' * len(CARD)}"]
+    for name, title in DATASETS.items():
+        card = json.loads((results(name) / "card.json").read_text(encoding="utf-8"))
+        cells = [f"{card[key]:.0%}" if "under" in key else f"{card[key]:,}" for key in CARD]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def blocks() -> dict[str, str]:
+    """Give the content of every marked block of README."""
+    content = {"datasets": dataset_table()}
+    for name in DATASETS:
+        metrics = report.load(name)
+        content[f"{name} sampled100"] = tables.overall(metrics, "sampled100", "NDCG@10")
+        content[f"{name} full"] = tables.overall(metrics, "full", "NDCG@10")
+        content[f"{name} costs"] = tables.costs(report.load(name, "timings"))
+    return content
+
+
+def filled(text: str) -> str:
+    """Put the blocks between their marks `<!-- results: NAME -->` and `<!-- end -->`.
+
+    Raises:
+        InputError: a mark is missing.
+    """
+    for name, content in blocks().items():
+        mark = f"<!-- results: {name} -->"
+        text, count = re.subn(f"{mark}.*?<!-- end -->", f"{mark}\n{content}\n<!-- end -->", text, flags=re.DOTALL)
+        if not count:
+            raise InputError(f"README.md lacks the mark '{mark}': add it, and '<!-- end -->' behind it")
+    return text
+
+
+if __name__ == "__main__":
+    file = ROOT / "README.md"
+    new = filled(file.read_text(encoding="utf-8"))
+    with replacing(file) as temporary:
+        temporary.write_text(new, encoding="utf-8")

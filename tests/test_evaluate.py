@@ -1,0 +1,143 @@
+"""Stage 05: the test split, groups, the published frames."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from conftest import changed
+from llmesr import evaluate, retrieve, train
+from llmesr.errors import InputError
+from llmesr.evaluate.groups import families, recombine
+from llmesr.metrics import ndcg
+from llmesr.models.scoring import item_table, represent
+from llmesr.paths import artifact, results
+
+RUNS = {"matrix__backbones": ["sasrec", "bert4rec"], "matrix__methods": ["none", "llmesr"], "matrix__seeds": [1, 2]}
+
+
+@pytest.fixture
+def settings(tiny, data, embeddings, similar, monkeypatch):
+    """A small matrix, trained for an epoch."""
+    chosen = changed(tiny, train__epochs=1, **RUNS)
+    retrieve.run(chosen, embeddings)
+    monkeypatch.setattr(evaluate.embed, "load", lambda name: embeddings)
+    for run in chosen.matrix.runs():
+        train.run(chosen, data, embeddings, similar, *run)
+    return chosen
+
+
+def test_published_frames(settings, data):
+    found = evaluate.run(settings, data)
+    metrics = pl.read_csv(results("tiny") / "metrics.csv")
+    assert metrics.columns == ["dataset", "backbone", "method", "seed", "protocol", "group", "metric", "value"]
+    assert metrics.height == found.metrics.height
+    timings = pl.read_csv(results("tiny") / "timings.csv")
+    assert timings.columns == ["dataset", "backbone", "method", "seed", "what", "value", "unit"]
+    run = ["backbone", "method", "seed"]
+    assert metrics.select(run).n_unique() == timings.select(run).n_unique() == 8
+    assert set(metrics["protocol"]) == {"sampled100", "full"}
+    assert {f"{m}@{k}" for m in ("HR", "NDCG") for k in (5, 10, 20)} | {"users"} == set(metrics["metric"])
+    assert metrics.null_count().sum_horizontal()[0] == 0
+    assert metrics["value"].is_finite().all()
+
+
+def test_groups_recombine_in_the_file(settings, data):
+    evaluate.run(settings, data)
+    metrics = pl.read_csv(results("tiny") / "metrics.csv").filter(
+        (pl.col("seed") == 1) & (pl.col("method") == "llmesr")
+    )
+    for protocol in ("sampled100", "full"):
+        one = metrics.filter((pl.col("protocol") == protocol) & (pl.col("backbone") == "sasrec"))
+        value = {
+            (group, metric): number for group, metric, number in one.select("group", "metric", "value").iter_rows()
+        }
+        for family in ("_item", "_user", "popularity_", "length_"):
+            groups = [group for group, metric in value if metric == "users" and family in group]
+            assert sum(value[group, "users"] for group in groups) == value["overall", "users"] == 90
+            mean = sum(value[group, "users"] * value[group, "NDCG@10"] for group in groups) / 90
+            assert mean == pytest.approx(value["overall", "NDCG@10"], abs=1e-5)
+
+
+def test_metrics_equal_a_plain_computation(settings, data):
+    """The whole way again with a loop over users and a full sort, for one run."""
+    found = evaluate.run(settings, data)
+    model = train.load(settings, evaluate.embed.load("tiny"), retrieve.load("tiny"), "sasrec", "llmesr", 2).model
+    split = evaluate.read_test_split(data, torch.device("cpu"))
+    states = represent(model, split.inputs, torch.arange(data.n_users), data.n_items, 20)
+    scores = (states @ item_table(model, data.n_items).T).numpy()
+    for protocol in ("sampled100", "full"):
+        values = []
+        for user, (item, negatives) in enumerate(zip(split.targets.items, split.targets.negatives, strict=True)):
+            known = {*data.train[user], data.validation.items[user]}
+            others = set(range(1, data.n_items + 1)) - known - {item} if protocol == "full" else set(negatives)
+            order = sorted([item, *others], key=lambda candidate: -scores[user, candidate])
+            values.append(ndcg(np.array([order.index(item) + 1.0]), 10)[0])
+        row = found.metrics.filter(
+            (pl.col("backbone") == "sasrec")
+            & (pl.col("method") == "llmesr")
+            & (pl.col("seed") == 2)
+            & (pl.col("protocol") == protocol)
+            & (pl.col("group") == "overall")
+            & (pl.col("metric") == "NDCG@10")
+        )
+        assert row["value"][0] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_same_runs_same_bytes(settings, data):
+    def bytes_of():
+        evaluate.run(settings, data)
+        return [(results("tiny") / name).read_bytes() for name in ("metrics.csv", "summary.json")]
+
+    assert bytes_of() == bytes_of()
+
+
+def test_a_lost_case_is_noticed():
+    values = np.array([1.0, 0.0, 1.0, 0.0])
+    recombine(values, {"item": np.array(["a", "a", "b", "b"])})
+    with pytest.raises(AssertionError, match=r"the groups of 'item' do not recombine"):
+        recombine(values, {"item": np.array(["a", "a", "b"])})
+
+
+def test_every_case_has_one_label_a_family(settings, data):
+    split = evaluate.read_test_split(data, torch.device("cpu"))
+    grouped = families(split.targets, data)
+    assert set(grouped) == {"item", "user", "popularity", "length"}
+    counts = data.items["count"].to_numpy()[split.targets.items - 1]
+    assert ((grouped["item"] == "tail_item") == (counts < data.card["tail_item_below"])).all()
+    lengths = split.inputs.lengths.numpy()[split.targets.users]
+    assert ((grouped["user"] == "tail_user") == (lengths < data.card["tail_user_below"])).all()
+
+
+def test_input_at_test_time_is_training_and_validation(data):
+    split = evaluate.read_test_split(data, torch.device("cpu"))
+    for user in (0, 17, 89):
+        known = split.inputs.take(torch.tensor([user]), 99).items.tolist()
+        assert known == [*data.train[user], data.validation.items[user]]
+
+
+def test_switches_change_only_their_protocol(settings, data):
+    def overall(**changes):
+        frame = evaluate.run(changed(settings, **changes), data).metrics
+        kept = frame.filter((pl.col("group") == "overall") & (pl.col("metric") == "NDCG@20"))
+        return [kept.filter(pl.col("protocol") == name)["value"].to_list() for name in ("sampled100", "full")]
+
+    sampled, full = overall()
+    redrawn, unchanged = overall(evaluate__redraw_negatives=True)
+    assert redrawn != sampled
+    assert unchanged == full
+    same, harder = overall(evaluate__exclude_seen=False)
+    assert same == sampled
+    assert all(a <= b for a, b in zip(harder, full, strict=True))
+    assert harder != full
+
+
+def test_missing_run_is_named(settings, data):
+    wider = changed(settings, matrix__seeds=[1, 2, 3])
+    with pytest.raises(InputError, match=r"run `dvc repro train@sasrec-none-3` first"):
+        evaluate.run(wider, data)
+
+
+def test_missing_test_split_is_named(data):
+    (artifact("tiny", "prepare") / "test.parquet").unlink()
+    with pytest.raises(InputError, match=r"test.parquet is missing: run `dvc repro prepare` first"):
+        evaluate.read_test_split(data, torch.device("cpu"))

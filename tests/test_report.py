@@ -1,0 +1,91 @@
+"""Stages 06 and later: tables and figures say what the frames hold."""
+
+import polars as pl
+import pytest
+from llmesr import report
+from llmesr.errors import InputError
+from llmesr.paths import ROOT
+from llmesr.plotting import save
+from llmesr.prepare.look import distributions
+from llmesr.report import figures, readme, tables
+from matplotlib.figure import Figure
+
+
+def frame(**values):
+    """Rows of one backbone and protocol: method → group → values of the seeds."""
+    rows = [
+        ("d", "sasrec", method, 42 + i, "full", group, "NDCG@10", value)
+        for method, groups in values.items()
+        for group, seeds in groups.items()
+        for i, value in enumerate(seeds)
+    ]
+    columns = ["dataset", "backbone", "method", "seed", "protocol", "group", "metric", "value"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+METRICS = frame(
+    none={"overall": [0.10, 0.20], "tail_item": [0.02, 0.02]},
+    llmesr={"overall": [0.18, 0.18], "tail_item": [0.01, 0.01]},
+)
+
+
+def test_table_by_hand():
+    lines = tables.overall(METRICS, "full", "NDCG@10").splitlines()
+    assert lines[2] == "| SASRec | None | 0.1500 ± 0.0707 | **0.0200** ± 0.0000 | – | – | – |  |"
+    assert lines[3] == "| SASRec | LLM-ESR | **0.1800** ± 0.0000 | 0.0100 ± 0.0000 | – | – | – | +20.0% |"
+
+
+def test_other_protocols_and_metrics_stay_out():
+    assert len(tables.overall(METRICS, "sampled100", "NDCG@10").splitlines()) == 2
+    assert tables.over_seeds(METRICS, "full", "HR@10").is_empty()
+
+
+def test_costs_are_medians_over_seeds():
+    rows = [
+        ("d", "sasrec", "none", seed, what, float(value), "s")
+        for seed in (1, 2, 3)
+        for what, value in {
+            "epochs": 10 * seed,
+            "seconds_per_epoch": seed / 4,
+            "train_seconds": seed * 100,
+            "evaluate_seconds": 0.5,
+            "peak_rss_mb": 600,
+            "parameters": 12345,
+        }.items()
+    ]
+    timings = pl.DataFrame(
+        rows, schema=["dataset", "backbone", "method", "seed", "what", "value", "unit"], orient="row"
+    )
+    assert tables.costs(timings).splitlines()[2] == "| SASRec | None | 20 | 0.50 | 200 | 0.50 | 600 | 12,345 |"
+
+
+def test_figure_has_a_bar_a_method_and_group_with_its_mean():
+    figure = figures.by_group(METRICS, "full", "NDCG@10", {"overall": "All", "tail_item": "Tail"}, "Title")
+    heights = sorted(round(patch.get_height(), 4) for patch in figure.axes[0].patches if patch.get_height() > 0)
+    assert heights == [0.01, 0.02, 0.15, 0.18]
+    assert figure.axes[0].get_ylabel() == "NDCG@10 (full)"
+
+
+def test_same_figure_same_bytes(tmp_path, data):
+    def draw(name):
+        figure = distributions(data.users, data.items, data.card)
+        assert isinstance(figure, Figure)
+        save(figure, tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    assert draw("a.png") == draw("b.png")
+
+
+def test_missing_results_are_named(root):
+    with pytest.raises(InputError, match=r"results/nope/metrics.csv is missing: run `dvc repro evaluate` first"):
+        report.load("nope")
+
+
+def test_readme_shows_what_results_hold():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.filled(text) == text, "README's tables are not those of results/: run `make readme`"
+
+
+def test_readme_without_its_marks_is_an_error():
+    with pytest.raises(InputError, match=r"README.md lacks the mark"):
+        readme.filled("# Nothing here")

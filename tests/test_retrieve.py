@@ -1,0 +1,63 @@
+"""Stage 03: similar users."""
+
+import numpy as np
+import pytest
+from llmesr import retrieve
+from llmesr.errors import InputError
+from llmesr.paths import artifact
+from llmesr.prepare.dataset import Sequences
+from llmesr.retrieve import similar_users
+from llmesr.retrieve.look import jaccard
+
+
+@pytest.mark.parametrize("measure", ["cosine", "inner_product", "l2"])
+def test_equals_the_dense_computation(measure):
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32) * np.linspace(0.2, 3, 60)[:, None]
+    x = x.astype(np.float32)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    scores = {"cosine": unit @ unit.T, "inner_product": x @ x.T, "l2": -((x[:, None] - x[None]) ** 2).sum(-1)}[measure]
+    np.fill_diagonal(scores, -np.inf)
+    found = similar_users(x, 7, measure)
+    np.testing.assert_array_equal(found.users, np.argsort(-scores, axis=1)[:, :7])
+    sign = -1 if measure == "l2" else 1
+    np.testing.assert_allclose(found.scores * sign, -np.sort(-scores, axis=1)[:, :7], atol=1e-4)
+
+
+def test_nobody_is_their_own_teacher_even_among_equals():
+    x = np.ones((9, 4), dtype=np.float32)
+    found = similar_users(x, 3, "cosine")
+    assert (found.users != np.arange(9)[:, None]).all()
+    assert all(len(set(row)) == 3 for row in found.users)
+
+
+def test_few_users_give_all_others_and_one_user_is_an_error():
+    found = similar_users(np.eye(3, dtype=np.float32), 10, "cosine")
+    assert [sorted(row) for row in found.users.tolist()] == [[1, 2], [0, 2], [0, 1]]
+    with pytest.raises(InputError, match=r"similar users need at least 2 users"):
+        similar_users(np.ones((1, 4), dtype=np.float32), 3, "cosine")
+
+
+def test_input_is_left_alone():
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    before = x.copy()
+    similar_users(x, 2, "cosine")
+    np.testing.assert_array_equal(x, before)
+
+
+def test_stage_writes_what_it_returns_and_names_what_is_wrong(tiny, embeddings):
+    with pytest.raises(InputError, match=r"neighbours.safetensors is missing: run `dvc repro retrieve` first"):
+        retrieve.load("tiny")
+    found, again = retrieve.run(tiny, embeddings), retrieve.load("tiny")
+    np.testing.assert_array_equal(found.users, again.users)
+    assert found.users.shape == (90, 5)
+    file = artifact("tiny", "retrieve") / "neighbours.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(InputError, match=r"neighbours.safetensors is damaged"):
+        retrieve.load("tiny")
+
+
+def test_jaccard_by_hand():
+    train = Sequences(np.array([1, 2, 2, 2, 3, 5]), np.array([0, 3, 5, 6]))
+    # user 0 has {1, 2} (2 twice), user 1 {2, 3}, user 2 {5}
+    found = jaccard(train, np.array([0, 0, 1]), np.array([1, 2, 1]), 5)
+    np.testing.assert_allclose(found, [1 / 3, 0, 1])
