@@ -99,7 +99,6 @@ def fit(
     Raises:
         InputError: the loss is no longer finite, or the checkpoint is damaged.
     """
-    sampler = NegativeSampler(task.sequences, task.n_items)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state = checkpoint.load(resume, identity) or _fresh(identity)
     if state["epoch"]:
@@ -107,35 +106,58 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
     for past in state["history"]:
         report(past)
+    sampler = NegativeSampler(task.sequences, task.n_items)
     saved = time.monotonic()
-    users_per_batch = settings.batch_size // (2 if model.backbone.objective == "cloze" else 1)
     bar = trange(state["epoch"], settings.epochs, initial=state["epoch"], total=settings.epochs, unit="epoch")
     for epoch in bar:
         if epoch - state["best_epoch"] >= settings.patience:
             break
-        began = time.monotonic()
-        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-        losses = _epoch(model, task, sampler, optimizer, users_per_batch, settings.negatives)
-        if not np.isfinite(losses):
-            raise InputError(
-                f"the loss is {losses} in epoch {epoch + 1}: lower 'train.learning_rate' ({settings.learning_rate}) "
-                "or check the embeddings"
-            )
-        measures = {"epoch": epoch + 1, "loss": losses, **validate(model, task, epoch)}
-        measures["seconds"] = time.monotonic() - began
-        state["history"].append(measures)
+        measures = _train_and_validate(model, task, sampler, optimizer, settings, seed, epoch)
+        _remember(state, model, measures)
         report(measures)
-        bar.set_postfix({"loss": f"{losses:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"})
-        if measures["NDCG@10"] > state["best_value"]:
-            state["best_value"], state["best_epoch"] = measures["NDCG@10"], epoch + 1
-            state["best"] = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        state["epoch"] = epoch + 1
+        bar.set_postfix({"loss": f"{measures['loss']:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"})
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save(resume, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
             saved = time.monotonic()
     model.load_state_dict(state["best"])
     resume.unlink(missing_ok=True)
     return Fitted(state["history"], state["best_epoch"])
+
+
+def _fresh(identity: str) -> dict[str, Any]:
+    return {"fingerprint": identity, "epoch": 0, "best_epoch": 0, "best_value": -1.0, "best": {}, "history": []}
+
+
+def _remember(state: dict[str, Any], model: Recommender, measures: dict[str, float]) -> None:
+    """Note an epoch, and its weights if they are the best so far."""
+    state["history"].append(measures)
+    state["epoch"] = int(measures["epoch"])
+    if measures["NDCG@10"] > state["best_value"]:
+        state["best_value"], state["best_epoch"] = measures["NDCG@10"], state["epoch"]
+        state["best"] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _train_and_validate(
+    model: Recommender,
+    task: Task,
+    sampler: NegativeSampler,
+    optimizer: torch.optim.Optimizer,
+    settings: Train,
+    seed: int,
+    epoch: int,
+) -> dict[str, float]:
+    """Do one epoch and measure it."""
+    began = time.monotonic()
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    users = settings.batch_size // (2 if model.backbone.objective == "cloze" else 1)  # a cloze user is two sequences
+    loss = _epoch(model, task, sampler, optimizer, users, settings.negatives)
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss} in epoch {epoch + 1}: lower 'train.learning_rate' ({settings.learning_rate}) "
+            "or check the embeddings"
+        )
+    measured = validate(model, task, epoch)
+    return {"epoch": epoch + 1, "loss": loss, **measured, "seconds": time.monotonic() - began}
 
 
 def _epoch(
@@ -161,14 +183,3 @@ def _epoch(
             optimizer.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())
-
-
-def _fresh(identity: str) -> dict[str, Any]:
-    return {
-        "fingerprint": identity,
-        "epoch": 0,
-        "best_epoch": 0,
-        "best_value": -1.0,
-        "best": {},
-        "history": [],
-    }
