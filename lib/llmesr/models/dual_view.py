@@ -51,7 +51,7 @@ class DualView(nn.Module):
         collaborative: (V + 2, D) E_co, trained, started at the PCA of E_se.
     """
 
-    def __init__(self, semantic: Tensor, initial: Tensor, settings: LlmEsr) -> None:
+    def __init__(self, semantic: Tensor, initial: Tensor, settings: LlmEsr, *, causal: bool) -> None:
         super().__init__()
         hidden = initial.shape[1]
         self.register_buffer("semantic", semantic, persistent=False)
@@ -59,7 +59,7 @@ class DualView(nn.Module):
         self.adapter = Adapter(semantic.shape[1], hidden, settings.adapter_layers)
         self.to_collaborative = CrossAttention(hidden)
         self.to_semantic = CrossAttention(hidden)
-        self.settings = settings
+        self.settings, self.causal = settings, causal
 
     def views(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Look up e_se and e_co of items (…): two tensors (…, D)."""
@@ -82,14 +82,14 @@ class DualView(nn.Module):
         q = torch.stack([side.query(asking) for side, asking, _ in sides], 1)  # (N, 2, D)
         k = torch.stack([side.key(asked) for side, _, asked in sides], 1)
         v = torch.stack([side.value(asked) for side, _, asked in sides], 1)
-        mixed = attend(q, k, v, self.settings.fusion_heads, sequences, self.settings.fusion_causal)
+        mixed = attend(q, k, v, self.settings.fusion_heads, sequences, self.causal)
         fused = torch.stack([side.out(mixed[:, i]) for i, (side, _, _) in enumerate(sides)], 1)
         return torch.stack([se, co], 1) + fused if self.settings.fusion_residual else fused
 
     def collaborative_map(self, se: Tensor, co: Tensor, sequences: Ragged) -> list[Tensor]:
         """Return the attention map of the collaborative side, to look at: (b, heads, T, T) a group."""
-        side, settings = self.to_collaborative, self.settings
-        return attention_map(side.query(se), side.key(co), settings.fusion_heads, sequences, settings.fusion_causal)
+        side, heads = self.to_collaborative, self.settings.fusion_heads
+        return attention_map(side.query(se), side.key(co), heads, sequences, self.causal)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] of items (…): (…, 2D)."""

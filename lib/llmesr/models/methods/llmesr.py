@@ -66,5 +66,6 @@ class LLMESR(nn.Module):
 
 def build(settings: LlmEsr, given: Ingredients) -> LLMESR:
     """Build LLM-ESR on the frozen LLM embeddings, their PCA and the similar users."""
-    view = DualView(given.semantic, given.initial, settings)
+    causal = settings.fusion_causal and given.backbone.objective != "cloze"  # a cloze is filled from both sides
+    view = DualView(given.semantic, given.initial, settings, causal=causal)
     return LLMESR(given.backbone, view, given.neighbours, settings)
