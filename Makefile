@@ -1,10 +1,10 @@
 # `make` alone prints what there is. Everything below needs only Python 3.11+, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# Runs trained at the same time; with more than one, each computes on a single thread.
+# Runs trained at the same time, each on `train.threads` threads.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONHASHSEED := 0
+STRIP := --keep-id --extra-keys metadata.language_info
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data strip repro test lint format lab readme lock clean
@@ -23,20 +23,21 @@ $(BIN)/.installed: requirements.txt pyproject.toml
 
 data: setup  ## Fill data/ from pinned packages and check it against data.dvc
 	@$(BIN)/python -m llmesr.fetch
+	@dvc commit --quiet --force data.dvc
 
 strip: setup  ## Clean the notebooks: no outputs, counts or run metadata
-	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+	@nbstripout $(STRIP) notebooks/*.ipynb
 
 repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 	$(if $(DATASET),@$(BIN)/python -m llmesr.switch $(DATASET))
 	dvc repro retrieve
-	@$(BIN)/python -m llmesr.switch --runs | OMP_NUM_THREADS=$(if $(filter 1,$(JOBS)),,1) \
+	@dvc status --quiet train || $(BIN)/python -m llmesr.switch --runs | \
 		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc repro
 
 test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	ruff check . && ruff format --check .
-	nbstripout --keep-id --verify notebooks/*.ipynb
+	nbstripout --verify $(STRIP) notebooks/*.ipynb
 	rm -rf artifacts/tiny results/tiny runs/tiny
 	pytest
 	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks

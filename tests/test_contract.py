@@ -98,7 +98,7 @@ def test_the_test_split_is_read_in_one_place():
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_notebooks_are_clean_short_and_mostly_prose(notebook):
     content = json.loads(notebook.read_text())
-    assert set(content["metadata"]) <= {"kernelspec", "language_info"}
+    assert set(content["metadata"]) == {"kernelspec"}
     code = prose = 0
     for cell in content["cells"]:
         source = "".join(cell["source"])

@@ -147,7 +147,7 @@ def future_matters(model):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backbone", ["gru4rec", "sasrec"])
 def test_no_state_sees_a_later_item(given, backbone, method):
-    assert not future_matters(build(given, backbone, method))
+    assert not future_matters(build(given, backbone, method, methods__llmesr__fusion_causal=True))
 
 
 def test_switches_that_let_the_future_in(given):
@@ -155,6 +155,10 @@ def test_switches_that_let_the_future_in(given):
     assert future_matters(build(given, methods__llmesr__fusion_causal=False))
     assert future_matters(build(given, "gru4rec", methods__llmesr__fusion_causal=False))
     assert future_matters(build(given, "bert4rec", "none"))
+
+
+def test_a_cloze_is_fused_from_both_sides_whatever_the_switch(given):
+    assert not build(given, "bert4rec", methods__llmesr__fusion_causal=True).view.causal
 
 
 def test_gru_equals_pytorch_on_each_sequence(given):

@@ -1,4 +1,7 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, with how many threads, and in which precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +25,14 @@ def computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capability = torch.backends.cpu.get_cpu_capability()
     return capability.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Compute with so many CPU threads; sums are added up in an order that depends on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -159,20 +159,20 @@ def _publish(found: Evaluation, name: str) -> None:
     for part, frame in (("metrics", found.metrics), ("timings", found.timings)):
         with replacing(folder / f"{part}.csv") as temporary:
             frame.write_csv(temporary, float_precision=6)
-    save_json(summary(found.metrics), folder / "summary.json")
+    for run, values in summary(found.metrics).items():
+        save_json(values, folder / "summary" / f"{run}.json")
     save_frame(found.ranks, artifact(name, "evaluate") / "ranks.parquet")
 
 
-def summary(metrics: pl.DataFrame) -> dict:
-    """Condense the metrics for `dvc metrics show`: means over seeds of NDCG@10 and HR@10, overall and on the tail."""
-    kept = metrics.filter(
-        pl.col("group").is_in(["overall", "tail_item", "tail_user"]) & pl.col("metric").is_in(["HR@10", "NDCG@10"])
-    )
-    keys = ["backbone", "method", "protocol", "group", "metric"]
-    tree: dict = {}
-    for *path, leaf, value in kept.group_by(keys, maintain_order=True).agg(pl.col("value").mean()).iter_rows():
-        node = tree
-        for step in path:
-            node = node.setdefault(step, {})
-        node[leaf] = round(value, 4)
-    return tree
+def summary(metrics: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Condense the metrics for `dvc metrics show`, a row a backbone and method.
+
+    Returns:
+        for each `<backbone>-<method>` the means over seeds of NDCG@10 overall and on the tail, by protocol.
+    """
+    kept = metrics.filter(pl.col("group").is_in(["overall", "tail_item", "tail_user"]), metric="NDCG@10")
+    means = kept.group_by(["backbone", "method", "protocol", "group"], maintain_order=True).agg(pl.col("value").mean())
+    found: dict[str, dict[str, float]] = {}
+    for backbone, method, protocol, group, value in means.iter_rows():
+        found.setdefault(f"{backbone}-{method}", {})[f"{protocol} {group}"] = round(value, 4)
+    return found

@@ -205,6 +205,7 @@ class Train(Section):
     negatives: Positive
     redraw_negatives: bool
     device: Literal["auto", "cpu", "cuda"]
+    threads: Positive
 
 
 class Evaluate(Section):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from llmesr import models
-from llmesr.devices import pick_device
+from llmesr.devices import cpu_threads, pick_device
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.methods import Recommender
@@ -57,7 +57,10 @@ def run(
     folder = run_folder(data.name, backbone, method, seed)
     identity = _identity(settings, data, embeddings, similar, backbone, method, seed)
     resume = checkpoint_file(data.name, backbone, method, seed)
-    with Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+    with (
+        cpu_threads(settings.train.threads),
+        Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live,
+    ):
         fitted = fit(model, task, settings.train, seed, resume, identity, _log_to(live))
     account = {
         "dataset": data.name,
