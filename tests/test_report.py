@@ -60,7 +60,7 @@ def test_costs_are_medians_over_seeds():
 
 
 def test_figure_has_a_bar_a_method_and_group_with_its_mean():
-    figure = figures.by_group(METRICS, "full", "NDCG@10", {"overall": "All", "tail_item": "Tail"}, "Title")
+    figure = figures.by_group(METRICS, "full", "NDCG@10", {"": {"overall": "All", "tail_item": "Tail"}}, "Title")
     heights = sorted(round(patch.get_height(), 4) for patch in figure.axes[0].patches if patch.get_height() > 0)
     assert heights == [0.01, 0.02, 0.15, 0.18]
     assert figure.axes[0].get_ylabel() == "NDCG@10 (full)"

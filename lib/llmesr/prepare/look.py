@@ -9,7 +9,7 @@ from llmesr.plotting import ACCENT, MARK, alone
 
 
 def distributions(users: pl.DataFrame, items: pl.DataFrame, card: dict) -> Figure:
-    """Draw the two long tails: users by input length and items by training popularity, both on log axes."""
+    """Draw the two long tails: users by input length and items by training popularity, with a logarithmic count."""
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
         panels = (
@@ -23,9 +23,9 @@ def distributions(users: pl.DataFrame, items: pl.DataFrame, card: dict) -> Figur
             (axes[1], items["count"], card["tail_item_below"], "Training interactions of an item", "Items"),
         )
         for axis, counts, threshold, label, what in panels:
-            sns.histplot(counts.to_numpy() + 0.0, bins=40, ax=axis, color=ACCENT)
+            sns.histplot(counts.to_numpy(), discrete=True, ax=axis, color=ACCENT, linewidth=0)
             axis.axvline(threshold - 0.5, color=MARK, linestyle="--")
             share = (counts < threshold).mean()
-            axis.set(xlabel=label, ylabel=f"{what} (log scale)", yscale="log")
+            axis.set(xlabel=label, ylabel=f"{what} (log scale)", yscale="log", ylim=(0.7, None))
             axis.set_title(f"{what}: {share:.0%} left of the line are the tail (< {threshold})")
     return alone(figure)

@@ -1,5 +1,6 @@
 """Figures with seaborn."""
 
+import matplotlib.pyplot as plt
 import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -15,43 +16,43 @@ TAILS = {
 }
 
 
-def by_group(metrics: pl.DataFrame, protocol: str, metric: str, groups: dict[str, str], title: str) -> Figure:
-    """Draw a metric by group, a panel a backbone, a bar a method; the line on a bar is ± one standard deviation.
+def by_group(
+    metrics: pl.DataFrame, protocol: str, metric: str, families: dict[str, dict[str, str]], title: str
+) -> Figure:
+    """Draw a metric by group: a row of panels a family, a column a backbone, a bar a method.
+
+    The line on a bar is ± one standard deviation over seeds.
 
     Args:
         metrics: the frame of `metrics.csv`.
         protocol: `sampled100` or `full`.
         metric: e.g. `NDCG@10`.
-        groups: which groups, and what to call them.
+        families: for each family the label of its horizontal axis, its groups, and what to call them.
         title: of the figure.
     """
-    kept = metrics.filter(
-        (pl.col("protocol") == protocol) & (pl.col("metric") == metric) & pl.col("group").is_in(list(groups))
-    ).with_columns(
-        pl.col("group").replace_strict(groups),
-        pl.col("method").replace(METHOD_NAMES),
-        pl.col("backbone").replace(BACKBONE_NAMES),
+    kept = metrics.filter(protocol=protocol, metric=metric).with_columns(
+        pl.col("method").replace(METHOD_NAMES), pl.col("backbone").replace(BACKBONE_NAMES)
     )
+    backbones = kept["backbone"].unique(maintain_order=True).to_list()
+    colours = _palette(kept)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        grid = sns.catplot(
-            kept.to_pandas(),
-            kind="bar",
-            x="group",
-            y="value",
-            hue="method",
-            col="backbone",
-            errorbar="sd",
-            order=list(groups.values()),
-            palette=_palette(kept),
-            height=4.2,
-            aspect=1.05,
-            err_kws={"linewidth": 1.2},
-        )
-    grid.set_axis_labels("", f"{metric} ({protocol})").set_titles("{col_name}")
-    grid.tick_params(axis="x", rotation=25)
-    sns.move_legend(grid, "lower center", ncol=len(PALETTE), title=None, bbox_to_anchor=(0.45, -0.07))
-    grid.figure.suptitle(title, y=1.03)
-    return alone(grid.figure)
+        figure, axes = plt.subplots(
+            len(families), len(backbones), figsize=(4.6 * len(backbones), 3.6 * len(families)),
+            sharey="row", squeeze=False, layout="constrained",
+        )  # fmt: skip
+        for row, (label, groups) in zip(axes, families.items(), strict=True):
+            named = kept.filter(pl.col("group").is_in(list(groups))).with_columns(pl.col("group").replace(groups))
+            for axis, backbone in zip(row, backbones, strict=True):
+                sns.barplot(
+                    named.filter(backbone=backbone).to_pandas(), x="group", y="value", hue="method", errorbar="sd",
+                    order=list(groups.values()), palette=colours, err_kws={"linewidth": 1.2}, ax=axis,
+                )  # fmt: skip
+                handles, labels = axis.get_legend_handles_labels()
+                axis.get_legend().remove()
+                axis.set(xlabel=label, ylabel=f"{metric} ({protocol})", title=backbone)
+    figure.legend(handles, labels, loc="outside lower center", ncol=len(colours), frameon=False)
+    figure.suptitle(title)
+    return alone(figure)
 
 
 def _palette(kept: pl.DataFrame) -> dict[str, str]:

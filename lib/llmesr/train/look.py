@@ -30,7 +30,7 @@ def heatmap(weights: Tensor, labels: list[str], title: str) -> Figure:
         sns.heatmap(
             weights,
             ax=axis,
-            cmap="crest",
+            cmap="Blues",
             vmin=0,
             xticklabels=labels,
             yticklabels=labels,
