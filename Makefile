@@ -49,7 +49,7 @@ format: setup  ## Mend style
 	ruff check --fix . && ruff format .
 
 lab: data  ## Open the lessons in JupyterLab
-	jupyter lab notebooks
+	jupyter lab --ContentsManager.pre_save_hook=llmesr.clean.on_save notebooks
 
 readme: setup  ## Write README's tables anew from results/
 	$(BIN)/python -m llmesr.report.readme

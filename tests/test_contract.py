@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
+from llmesr import clean
 from llmesr.fetch import MEMBERS
 
 ROOMS = ("prepare", "embed", "retrieve", "train", "evaluate")
@@ -155,3 +156,17 @@ def test_files_and_functions_stay_small():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 55, f"{file}: {node.name}"
+
+
+def test_saving_a_lesson_in_jupyterlab_leaves_it_as_it_was():
+    for notebook in NOTEBOOKS:
+        content = json.loads(notebook.read_text())
+        content["metadata"]["language_info"] = {"name": "python", "version": "3.11"}
+        for cell in content["cells"]:
+            if cell["cell_type"] == "code":
+                cell["execution_count"] = 1
+                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
+                cell["metadata"]["execution"] = {"iopub.execute_input": "2026"}
+        model = {"type": "notebook", "content": content}
+        clean.on_save(model)
+        assert nbformat.writes(model["content"]) + "\n" == notebook.read_text()

@@ -3,10 +3,12 @@
 import json
 import re
 
+import polars as pl
+
 from llmesr import report
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, results
-from llmesr.report import tables
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
 CARD = {
@@ -29,9 +31,24 @@ def dataset_table() -> str:
     return "\n".join(lines)
 
 
+def choices_table() -> str:
+    """Lay out what the defaults were chosen by: single runs, measured on validation."""
+    wide = pl.read_csv(results("choices.csv")).pivot(
+        "group", index=["dataset", "backbone", "method", "changed"], values="value", aggregate_function="first"
+    )
+    lines = [
+        "| Dataset | Backbone | Method | Changed | Overall | Tail item |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+    ]
+    for dataset, backbone, method, changed, whole, tail in wide.iter_rows():
+        names = f"{dataset} | {BACKBONE_NAMES[backbone]} | {METHOD_NAMES[method]} | {changed or '–'}"
+        lines.append(f"| {names} | {whole:.4f} | {tail:.4f} |")
+    return "\n".join(lines)
+
+
 def blocks() -> dict[str, str]:
     """Give the content of every marked block of README."""
-    content = {"datasets": dataset_table()}
+    content = {"datasets": dataset_table(), "choices": choices_table()}
     for name in DATASETS:
         metrics = report.load(name)
         content[f"{name} sampled100"] = tables.overall(metrics, "sampled100", "NDCG@10")
