@@ -58,5 +58,5 @@ lock: setup  ## Pin what is installed now (after editing requirements.in)
 	$(BIN)/pip install --quiet -r requirements.in
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.txt
 
-clean:  ## Remove what the pipeline made, but not data/, results/ or the cache
+clean:  ## Remove artifacts/ and runs/ (with embedding cache and checkpoints), not data/, results/, DVC's cache
 	rm -rf artifacts runs .pytest_cache .ruff_cache

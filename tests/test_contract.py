@@ -143,10 +143,10 @@ def test_pins_are_whole_and_conda_has_the_same():
     assert f"python={least.removeprefix('>=')}" in conda
 
 
-def test_data_dvc_pins_as_many_files_as_are_fetched():
+def test_data_dvc_pins_what_is_fetched():
     (pinned,) = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"]
     assert pinned["path"] == "data"
-    assert pinned["nfiles"] == len(MEMBERS)
+    assert pinned["nfiles"] >= len(MEMBERS)  # one's own data is pinned as well
 
 
 def test_files_and_functions_stay_small():

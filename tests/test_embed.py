@@ -253,6 +253,14 @@ def test_only_what_is_missing_is_encoded(tmp_path):
     assert (third.asked, fourth.asked) == (["ccc"], ["a"])
 
 
+def test_an_encoders_error_is_not_taken_for_a_damaged_cache(data, tiny, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    raw = changed(tiny).model_dump(by_alias=True)
+    raw["embed"]["encoders"]["minilm"]["model"] = "data/models/nope"
+    with pytest.raises(InputError, match=r"^encoder 'data/models/nope' cannot be loaded"):
+        embed.encode(["x"], type(tiny).model_validate(raw))
+
+
 def test_damaged_cache_is_named(tmp_path):
     encode_cached(["a"], "model", Counter(), tmp_path)
     file = tmp_path / "cache.db"

@@ -337,6 +337,12 @@ def test_ranks_by_hand():
     assert full_ranks(states, table, np.array([2, 5]), ragged([1, 2], [4])).tolist() == [2.5, 2.0]
 
 
+def test_a_model_of_nonsense_ranks_its_targets_last():
+    table, states = torch.ones(4, 2), torch.full((1, 2), torch.nan)
+    assert sampled_ranks(states, table, np.array([1]), np.array([[2, 3]])).tolist() == [3.0]
+    assert full_ranks(states, table, np.array([1]), None).tolist() == [3.0]
+
+
 def test_blocks_do_not_change_ranks_or_representations(given, sequences, data, monkeypatch):
     model = build(given)
     users = torch.tensor(data.validation.users, dtype=torch.int64)

@@ -194,6 +194,14 @@ def test_formats_of_a_table_are_equivalent(tiny, table):
     assert plain[1].equals(other[1])
 
 
+def test_lists_of_attributes_are_joined(tiny, table):
+    folder = table(GOOD)
+    (folder / "items.csv").unlink()
+    rows = ('{"item_id": "a", "title": "A", "tags": ["x", "y"]}', '{"item_id": "b", "title": "B", "tags": []}')
+    (folder / "items.jsonl").write_text("\n".join((*rows, '{"item_id": "c", "title": "C", "tags": null}')))
+    assert table_load(folder, tiny)[1]["tags"].to_list() == ["x, y", "", None]
+
+
 def test_iso_dates_sort_as_time(tiny, table):
     folder = table("user_id,item_id,timestamp\nu,a,2024-12-01\nu,b,2024-02-01T10:00:00\nu,c,2023-01-01\n")
     assert table_load(folder, tiny)[0].sort("timestamp")["item_id"].to_list() == ["c", "b", "a"]

@@ -215,8 +215,12 @@ def test_checkpoint_of_other_settings_is_not_resumed(given, monkeypatch):
 
 def test_damaged_checkpoint_is_named(given):
     file = checkpoint_file("tiny", "sasrec", "llmesr", 42)
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"PK half a file")
+    checkpoint.save(file, {"fingerprint": "x", "model": {"weight": torch.ones(100, 100)}})
+    whole = file.read_bytes()
+    for length in (0, 100, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"sasrec-llmesr-42.pt is damaged: delete it to start the run anew"):
+            checkpoint.load(file, "x")
     with pytest.raises(InputError, match=r"sasrec-llmesr-42.pt is damaged: delete it to start the run anew"):
         run(given)
 

@@ -43,5 +43,7 @@ def encode_cached(texts: Sequence[str], identity: str, encode: EncodeBatches, fo
                             found[lacking[position]] = vector.astype(np.float32).tobytes()
         rows = {key: np.frombuffer(found[key], dtype=np.float32) for key in distinct}
         return np.stack([rows[key] for key in keys])
+    except InputError:  # the encoder's own, which is a ValueError too
+        raise
     except (sqlite3.DatabaseError, OSError, ValueError, TypeError) as error:
         raise InputError(f"the embedding cache {shown(folder)} is damaged ({error}): delete the folder") from None

@@ -125,6 +125,6 @@ def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged 
 
 def _rank(own: Tensor, others: Tensor, counted: Tensor) -> Tensor:
     """1 + the counted scores above one's own + half of those equal to it."""
-    above = ((others > own) & counted).sum(1)
+    above = (~(others <= own) & counted).sum(1)  # a score that is not a number ranks last, not first
     equal = ((others == own) & counted).sum(1)
     return 1.0 + above.double() + 0.5 * equal.double()

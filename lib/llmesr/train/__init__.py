@@ -75,6 +75,7 @@ def run(
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
     save_json(account, folder / "run.json")
     save_json({"epochs": fitted.history}, folder / "history.json")
+    resume.unlink(missing_ok=True)  # not before all is written
     return Run(model, account, fitted.history)
 
 
@@ -134,7 +135,8 @@ def _identity(
         getattr(settings.methods, method),
     )
     told = [section.model_dump_json() for section in sections]
-    arrays = [data.train.items, data.train.offsets, data.validation.items, embeddings.items, similar.users]
+    arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
+    arrays += [embeddings.items, embeddings.initial, similar.users]
     return fingerprint(backbone, method, str(seed), *told, *arrays)
 
 

@@ -37,5 +37,5 @@ def load(file: Path, run: str) -> dict[str, Any] | None:
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
         return state if state["fingerprint"] == run else None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError):
+    except (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError, KeyError, TypeError):
         raise InputError(f"{shown(file)} is damaged: delete it to start the run anew") from None

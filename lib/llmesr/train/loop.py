@@ -120,7 +120,6 @@ def fit(
             checkpoint.save(resume, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
             saved = time.monotonic()
     model.load_state_dict(state["best"])
-    resume.unlink(missing_ok=True)
     return Fitted(state["history"], state["best_epoch"])
 
 

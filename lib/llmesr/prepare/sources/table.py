@@ -57,6 +57,9 @@ def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
     for column in columns:
         if column not in frame.columns:
             raise InputError(f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it")
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    joined = [pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True) for name in lists]
+    frame = frame.with_columns(joined)
     ids = [column for column in columns if column != "timestamp"]
     frame = frame.with_columns(pl.col(ids).cast(pl.String).str.strip_chars().replace("", None))
     required = [column for column in columns if column != "title"]
