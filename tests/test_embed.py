@@ -59,6 +59,8 @@ def test_item_prompts_tell_every_attribute_once():
 
 
 def test_unknown_fields_of_templates_are_named():
+    with pytest.raises(InputError, match=r"a template in 'embed' is malformed .*close every brace"):
+        item_prompts(ITEMS, "{title", 50)
     with pytest.raises(InputError, match=r"item_template' names '\{colour\}', but the items have title, brand"):
         item_prompts(ITEMS, "{title} {colour}", 50)
     for template in ("no field", "{history} {name}"):

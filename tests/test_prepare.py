@@ -159,6 +159,8 @@ GOOD = "user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
         ("user_id,item_id,timestamp\nu,a,\n", None, r"line 2: 'timestamp' is empty"),
         (GOOD, "item_id,title\na,A\nb,B\na,C\nc,D\n", r"items.csv, line 2: item id 'a' occurs twice"),
         (GOOD, "item_id,title,brand\na,A,x\nb,,\nc,C,z\n", r"items.csv, line 3: item 'b' has no text"),
+        ("user_id,item_id,timestamp\nu,a,1\nu,b,nan\n", None, r"line 3: timestamp 'nan' is neither a number nor"),
+        (GOOD, "item_id,title,group\na,A,x\nb,B,y\nc,C,z\n", r"has a column 'group', a name that is used here"),
         (GOOD, "item_id,name\na,A\n", r"items.csv lacks the column 'title'"),
     ],
 )
@@ -170,6 +172,19 @@ def test_bad_tables_name_file_and_row(tiny, table, interactions, items, message)
 
 def table_load(folder, settings):
     return table.load(folder, settings.recipe)
+
+
+def test_further_columns_of_interactions_do_no_harm(root, tiny, table):
+    folder = table("user_id,item_id,timestamp,item,user,row\nu,a,1,9,9,9\nu,b,2,9,9,9\nu,c,3,9,9,9\n")
+    prepared = prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine"))
+    assert prepared.titles[prepared.train.items[0]] == "Apple"
+
+
+def test_only_short_users_are_an_error(root, tiny, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
+    recipe = {"prepare__recipes__table__min_user": 1, "prepare__recipes__table__short_users": "train_only"}
+    with pytest.raises(InputError, match=r"no user has the 3 interactions that leave-one-out needs"):
+        prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine", **recipe))
 
 
 def test_missing_table_is_named(tmp_path, tiny):

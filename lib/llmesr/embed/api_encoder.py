@@ -47,4 +47,7 @@ def encode(texts: Sequence[str], settings: ApiEncoder) -> Iterator[tuple[list[in
                 f"encoder at {settings.base_url} gave {len(rows)} vectors for {len(batch)} texts: "
                 "check 'embed.encoders'"
             )
-        yield batch, np.array([row.embedding for row in rows], dtype=np.float32)
+        vectors = np.array([row.embedding for row in rows], dtype=np.float32)
+        if vectors.ndim != 2 or not np.isfinite(vectors).all():
+            raise InputError(f"encoder at {settings.base_url} gave vectors that are not finite: check 'embed.encoders'")
+        yield batch, vectors

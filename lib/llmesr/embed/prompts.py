@@ -86,4 +86,8 @@ def user_prompts(train: Sequences, titles: Sequence[str], template: str, history
 
 
 def _fields(template: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise InputError(f"a template in 'embed' is malformed ({error}): {template!r}: close every brace") from None
+    return {name for _, name, _, _ in parts if name is not None}

@@ -15,7 +15,8 @@ from llmesr.retrieve import Neighbours
 class Ingredients:
     """A backbone, the embeddings of stage 02 and the similar users of stage 03.
 
-    Item tables have V + 2 rows: 0 is padding, V + 1 is BERT4Rec's [MASK], which starts at zero in the tables that come with a value.
+    Item tables have V + 2 rows: 0 is padding, V + 1 is BERT4Rec's [MASK], which starts at zero in tables that come with
+    a value.
     """
 
     backbone: Backbone

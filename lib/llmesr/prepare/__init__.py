@@ -30,6 +30,10 @@ def run(settings: Settings) -> Dataset:
         )
     interactions, users, items = number(kept, raw.items)
     split = leave_one_out(interactions, settings.recipe.short_users)
+    if split.test.is_empty():
+        raise InputError(
+            f"{shown(settings.folder)}: no user has the 3 interactions that leave-one-out needs: get more data"
+        )
     users, items, thresholds = label(split, users, items, settings.prepare)
     card = {"name": settings.data.name, **describe(users, items, interactions.height, thresholds)}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)

@@ -46,7 +46,7 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str) -> str:
         plain = _value(rows, "none", "overall")
         for method in rows["method"].unique(maintain_order=True):
             cells = [_cell(rows, method, group, best.get(group)) for group in GROUPS]
-            gain = "" if plain is None or method == "none" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
+            gain = "" if not plain or method == "none" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
             names = f"{BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)}"
             lines.append(f"| {names} | {' | '.join(cells)} | {gain} |")
     return "\n".join(lines)

@@ -26,14 +26,14 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     interactions = _read(interactions_file, ("user_id", "item_id", "timestamp"))
     items = _read(items_file, ("item_id", "title"))
     _check_items(items, items_file)
-    unknown = interactions.with_row_index("row").join(items, on="item_id", how="anti")
+    unknown = interactions.select("item_id").with_row_index("row").join(items, on="item_id", how="anti")
     if unknown.height:
         row = unknown.row(0, named=True)
         raise InputError(
             f"{_at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
             f"add it there or delete the row ({unknown.height} rows like it)"
         )
-    return _with_times(interactions, interactions_file), items
+    return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items
 
 
 def _find(folder: Path, stem: str, endings: tuple[str, ...]) -> Path:
@@ -70,7 +70,13 @@ def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
     return frame
 
 
+RESERVED = {"item", "count", "tail", "group", "attributes"}
+"""Columns that the pipeline adds to items, and the template's word for all attributes."""
+
+
 def _check_items(items: pl.DataFrame, file: Path) -> None:
+    if taken := RESERVED & set(items.columns):
+        raise InputError(f"{shown(file)} has a column '{min(taken)}', a name that is used here: rename the column")
     double = items["item_id"].is_duplicated()
     if double.any():
         row = double.arg_max()
@@ -90,6 +96,7 @@ def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
         return interactions
     text = interactions["timestamp"].str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
+    numbers = numbers.set(~numbers.is_finite().fill_null(True), None)  # "nan" and "inf" are no points in time
     dates = text.str.to_datetime(strict=False, time_zone="UTC") if numbers.null_count() else numbers
     times = numbers if numbers.null_count() <= dates.null_count() else dates
     if times.null_count():
