@@ -10,6 +10,7 @@ import torch
 from llmesr import paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
+from llmesr.models.ragged import Ragged
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, load
@@ -29,6 +30,11 @@ def changed(settings: Settings, **changes: Any) -> Settings:
             node = node[parent]
         node[key] = value
     return Settings.model_validate(raw)
+
+
+def ragged(*rows: list[int]) -> Ragged:
+    """Make sequences from lists of items."""
+    return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
 
 
 @pytest.fixture

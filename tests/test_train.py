@@ -3,10 +3,9 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, ragged
 from llmesr import models, train
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
@@ -18,10 +17,6 @@ from llmesr.train import checkpoint, loop
 from llmesr.train.loop import Task, step_loss, validate
 from llmesr.train.losses import NegativeSampler, bce
 from llmesr.train.objectives import make_batch
-
-
-def ragged(*rows):
-    return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
 
 
 class Backbone:

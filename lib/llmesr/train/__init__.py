@@ -55,7 +55,9 @@ def run(
     sequences = Ragged.of(data.train.items, data.train.lengths, device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
     folder = run_folder(data.name, backbone, method, seed)
-    identity = _identity(settings, data, embeddings, similar, backbone, method, seed)
+    arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
+    arrays += [embeddings.items, embeddings.initial, similar.users]
+    identity = _identity(settings, backbone, method, seed, arrays)
     resume = checkpoint_file(data.name, backbone, method, seed)
     with (
         cpu_threads(settings.train.threads),
@@ -119,24 +121,10 @@ def validation_targets(data: Dataset, settings: Settings, seed: int) -> Callable
     return redrawn
 
 
-def _identity(
-    settings: Settings,
-    data: Dataset,
-    embeddings: Embeddings,
-    similar: Neighbours,
-    backbone: str,
-    method: str,
-    seed: int,
-) -> str:
-    sections = (
-        settings.model,
-        settings.train,
-        getattr(settings.backbones, backbone),
-        getattr(settings.methods, method),
-    )
-    told = [section.model_dump_json() for section in sections]
-    arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
-    arrays += [embeddings.items, embeddings.initial, similar.users]
+def _identity(settings: Settings, backbone: str, method: str, seed: int, arrays: list[np.ndarray]) -> str:
+    """Hash all that a run depends on: its name, its settings, its data."""
+    own = (getattr(settings.backbones, backbone), getattr(settings.methods, method))
+    told = [section.model_dump_json() for section in (settings.model, settings.train, *own)]
     return fingerprint(backbone, method, str(seed), *told, *arrays)
 
 

@@ -1,0 +1,99 @@
+"""Sequences without padding, attention over them, and dropout."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import ragged
+from llmesr.models.attention import attend, attention_map
+from llmesr.models.dropout import Dropout
+from llmesr.models.ragged import SHORT
+
+# --- ragged sequences ---
+
+
+def test_ragged_operations_by_hand():
+    whole = ragged([1, 2, 3], [4], [5, 6])
+    assert whole.row.tolist() == [0, 0, 0, 1, 2, 2]
+    assert whole.column.tolist() == [0, 1, 2, 0, 0, 1]
+    assert whole.from_end.tolist() == [2, 1, 0, 0, 1, 0]
+    assert whole.last.tolist() == [2, 3, 5]
+    assert whole.take(torch.tensor([2, 0]), latest=2).items.tolist() == [5, 6, 2, 3]
+    assert whole.drop_last(least=1).items.tolist() == [1, 2, 4, 5]
+    assert whole.drop_last(least=0).lengths.tolist() == [2, 0, 1]
+    assert whole.drop_last(least=0).append(9).items.tolist() == [1, 2, 9, 9, 5, 9]
+    assert whole.join(ragged([7, 8])).lengths.tolist() == [3, 1, 2, 2]
+    order, sizes = whole.time_major
+    assert whole.items[order].tolist() == [1, 5, 4, 2, 6, 3]
+    assert sizes.tolist() == [3, 2, 1]
+
+
+def test_groups_hold_every_position_once():
+    rng = np.random.default_rng(0)
+    whole = ragged(*[rng.integers(1, 9, n) for n in (1, 3, SHORT, SHORT + 1, 40, 90, 2)])
+    cells = torch.cat([group.index[group.real] for group in whole.groups])
+    assert sorted(cells.tolist()) == list(range(len(whole.items)))
+    laid_out = torch.cat([group.index.flatten() for group in whole.groups])
+    assert (laid_out[whole.place] == torch.arange(len(whole.items))).all()
+    assert len(whole.groups) == 4
+
+
+# --- attention ---
+
+
+def plain_attention(q, k, v, heads, causal):
+    """The textbook formula on one sequence (T, D), head by head."""
+    out = torch.empty_like(q)
+    d = q.shape[1] // heads
+    for h in range(heads):
+        part = slice(h * d, (h + 1) * d)
+        logits = q[:, part] @ k[:, part].T / d**0.5
+        if causal:
+            logits[torch.ones_like(logits).triu(1).bool()] = -torch.inf
+        out[:, part] = logits.softmax(-1) @ v[:, part]
+    return out
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_equals_the_textbook(causal, heads):
+    torch.manual_seed(0)
+    lengths = [1, 5, SHORT + 4, 2, 40]
+    whole = ragged(*[np.ones(n, int) for n in lengths])
+    q, k, v = torch.randn(3, len(whole.items), 2, 8)  # two views
+    found = attend(q, k, v, heads, whole, causal)
+    parts = [x.split(lengths) for x in (q, k, v)]
+    for i, view in itertools.product(range(len(lengths)), range(2)):
+        expected = plain_attention(*(part[i][:, view] for part in parts), heads, causal)
+        torch.testing.assert_close(found.split(lengths)[i][:, view], expected)
+
+
+def test_attention_with_dropout_of_nothing_equals_the_fused_kernel():
+    torch.manual_seed(0)
+    whole = ragged([1, 1, 1], [1], [1] * 20)
+    q, k, v = torch.randn(3, 24, 8)
+    almost_none = Dropout(1e-9)
+    for causal in (True, False):
+        torch.testing.assert_close(attend(q, k, v, 2, whole, causal, almost_none), attend(q, k, v, 2, whole, causal))
+
+
+def test_attention_map_rows_sum_to_one_and_look_back_only():
+    torch.manual_seed(0)
+    whole = ragged([1, 1, 1], [1, 1])
+    weights = attention_map(*torch.randn(2, 5, 8), 2, whole, causal=True)[0]
+    assert weights.shape == (2, 2, 3, 3)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 3))
+    assert (weights.triu(1) == 0).all()
+    assert (attention_map(*torch.randn(2, 5, 8), 2, whole, causal=False)[0][1, :, :, 2] == 0).all()  # padding
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(400, 333)
+    for p in (0.1, 0.5):
+        y = Dropout(p)(x)
+        assert (y == 0).float().mean() == pytest.approx(p, abs=0.005)
+        assert y.max() == pytest.approx(1 / (1 - p), rel=1e-4)
+    assert (Dropout(0.5).eval()(x) == x).all()
+    assert not torch.equal(Dropout(0.5)(x), Dropout(0.5)(x))
