@@ -11,10 +11,13 @@ from llmesr import models
 from llmesr.errors import InputError
 from llmesr.models import scoring
 from llmesr.models.backbones import BACKBONES
+from llmesr.models.contract import Lesson
 from llmesr.models.dual_view import Adapter
 from llmesr.models.methods import METHODS
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import full_ranks, item_table, recommend, represent, sampled_ranks
+from llmesr.train import loop
+from llmesr.train.loop import Task
 from llmesr.train.objectives import make_batch
 from torch import nn
 
@@ -24,6 +27,10 @@ ALL = list(itertools.product(BACKBONES, METHODS))
 def build(given, backbone="sasrec", method="llmesr", seed=0, **changes):
     tiny, embeddings, similar = given
     return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
+
+
+def states_of(model, sequences):
+    return model.states(sequences, model.item_vectors(sequences.items))
 
 
 @pytest.fixture
@@ -38,15 +45,17 @@ def given(tiny, embeddings, similar):
 def test_a_sequence_is_encoded_the_same_alone_and_in_company(given, backbone, method):
     model = build(given, backbone, method).eval()
     rows = [[3, 4, 5], [7], [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8], [9, 9]]
-    together = model.states(ragged(*rows)).split([len(row) for row in rows])
+    together = states_of(model, ragged(*rows)).split([len(row) for row in rows])
     for row, states in zip(rows, together, strict=True):
-        torch.testing.assert_close(model.states(ragged(row)), states, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(states_of(model, ragged(row)), states, atol=1e-5, rtol=1e-4)
 
 
 def future_matters(model):
     """Tell whether an earlier state changes when the last item does."""
     model.eval()
-    return not torch.allclose(model.states(ragged([1, 2, 3, 4]))[:3], model.states(ragged([1, 2, 3, 9]))[:3], atol=1e-6)
+    return not torch.allclose(
+        states_of(model, ragged([1, 2, 3, 4]))[:3], states_of(model, ragged([1, 2, 3, 9]))[:3], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -123,7 +132,7 @@ def test_score_is_the_sum_of_both_views(given):
     se, co = model.view.views(items)
     torch.testing.assert_close(co, model.view.collaborative.weight[items])
     torch.testing.assert_close(se, model.view.adapter(model.view.semantic[items]))
-    user = model.states(ragged([1, 2, 3]))[-1]
+    user = states_of(model, ragged([1, 2, 3]))[-1]
     torch.testing.assert_close(model.item_vectors(items) @ user, se @ user[:32] + co @ user[32:])
 
 
@@ -150,8 +159,9 @@ def test_one_backbone_reads_both_views(given):
     """With equal views and equal attentions, a shared encoder gives equal halves."""
     model = build(given).eval()
     model.view.to_semantic.load_state_dict(model.view.to_collaborative.state_dict())
-    model.view.views = lambda items: (model.view.collaborative(items),) * 2
-    semantic, collaborative = model.states(ragged([1, 2, 3])).chunk(2, -1)
+    whole = ragged([1, 2, 3])
+    vectors = model.view.collaborative(whole.items).repeat(1, 2)
+    semantic, collaborative = model.states(whole, vectors).chunk(2, -1)
     torch.testing.assert_close(semantic, collaborative)
 
 
@@ -160,7 +170,7 @@ def test_semantic_table_is_frozen_and_the_rest_learns(given):
     semantic = model.view.semantic.clone()
     before = {name: value.clone() for name, value in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    states = model.states(ragged([1, 2, 3, 4], [5, 6]))
+    states = states_of(model, ragged([1, 2, 3, 4], [5, 6]))
     (states.square().sum() + model.item_vectors(torch.arange(9)).square().sum()).backward()
     optimizer.step()
     assert torch.equal(model.view.semantic, semantic)
@@ -173,8 +183,12 @@ def test_semantic_table_is_frozen_and_the_rest_learns(given):
 # --- self-distillation ---
 
 
+def lesson(model, sequences):
+    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=0, epochs=1)
+
+
 def encoder(model, sequences):
-    return lambda users: represent(model, sequences, users, 48, 20, hide_last=True)
+    return lesson(model, sequences).encode_users
 
 
 @pytest.fixture
@@ -186,7 +200,7 @@ def sequences(data):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_mediator_is_the_mean_of_the_teachers_without_gradient(given, sequences, backbone, refresh):
     model = build(given, backbone, methods__llmesr__mediator_refresh=refresh)
-    model.start_epoch(encoder(model, sequences))
+    model.start_epoch(lesson(model, sequences))
     users = torch.tensor([4, 0])
     mediators = model.mediators(users)
     assert not mediators.requires_grad
@@ -200,21 +214,24 @@ def test_mediator_is_the_mean_of_the_teachers_without_gradient(given, sequences,
 
 def test_gradient_of_the_distillation_is_that_of_a_constant_target(given, sequences):
     model = build(given, methods__llmesr__alpha=0.7)
-    model.start_epoch(encoder(model, sequences))
+    model.start_epoch(lesson(model, sequences))
     users = torch.tensor([0, 1, 2])
     target = model.mediators(users).clone()
     torch.manual_seed(3)
-    states = model.states(sequences.take(users, 20))[sequences.take(users, 20).last]
-    loss = model.extra_loss(users, states)
-    assert loss.item() == pytest.approx(0.7 * F.mse_loss(states, target).item())
+    batch = make_batch(model.backbone, sequences, users, 48, 20)
+    states = states_of(model, batch.inputs)
+    loss = model.extra_loss(batch, states)
+    taught = states[batch.last]
+    assert loss.item() == pytest.approx(0.7 * F.mse_loss(taught, target).item())
     (gradient,) = torch.autograd.grad(loss, states)
-    torch.testing.assert_close(gradient, 0.7 * 2 * (states - target) / states.numel())
+    torch.testing.assert_close(gradient[batch.last], 0.7 * 2 * (taught - target) / taught.numel())
+    assert gradient.count_nonzero() <= taught.numel()
 
 
 def test_alpha_zero_asks_for_no_teacher(given):
     model = build(given, methods__llmesr__alpha=0.0)
-    model.start_epoch(lambda users: pytest.fail("teachers were encoded"))
-    assert model.extra_loss(torch.tensor([0]), torch.zeros(1, 64)) is None
+    model.start_epoch(Lesson(0, 1, 0, None, lambda users: pytest.fail("teachers were encoded"), None))
+    assert model.extra_loss(None, None) is None
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -223,7 +240,7 @@ def test_student_is_encoded_as_its_teachers_are(given, sequences, backbone):
     model = build(given, backbone).eval()
     users = torch.tensor([0, 3, 5])
     batch = make_batch(model.backbone, sequences, users, 48, 20)
-    students = model.states(batch.inputs)[batch.inputs.last[batch.represents]]
+    students = states_of(model, batch.inputs)[batch.last]
     torch.testing.assert_close(students, encoder(model, sequences)(users), atol=1e-5, rtol=1e-4)
 
 
@@ -275,7 +292,7 @@ def test_recommendations_are_the_best_of_what_is_new(given, backbone):
     best = recommend(model, history, 48, k=45)
     assert sorted(best) == list(range(4, 49))
     query = history.append(49) if backbone == "bert4rec" else history
-    scores = item_table(model, 48) @ model.states(query)[-1]
+    scores = item_table(model, 48) @ states_of(model, query)[-1]
     assert best == sorted(best, key=lambda item: -scores[item].item())
 
 

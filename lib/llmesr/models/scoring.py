@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from llmesr.models.contract import as_query
 from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
 
@@ -36,39 +38,34 @@ def represent(
     """
     was_training = model.training
     model.eval()
+    table = _readable(model, n_items)
     found = []
     for block in users.split(BLOCK_USERS):
         query = as_query(model.backbone.objective, sequences, block, n_items, max_length, hide_last=hide_last)
-        found.append(model.states(query)[query.last])
+        found.append(model.states(query, F.embedding(query.items, table))[query.last])
     model.train(was_training)
     return torch.cat(found)
 
 
-def as_query(
-    objective: str, sequences: Ragged, users: Tensor, n_items: int, max_length: int, *, hide_last: bool
-) -> Ragged:
-    """Cut out what is read to predict the next item: the latest items, and for the cloze task an appended [MASK]."""
-    cloze = objective == "cloze"
-    query = sequences.take(users, max_length - cloze + hide_last)
-    if hide_last:
-        query = query.drop_last(least=0 if cloze else 1)
-    return query.append(n_items + 1) if cloze else query
-
-
 def item_table(model: Recommender, n_items: int) -> Tensor:
     """Return the vectors of all items, (V + 1, W); row 0 is the padding's."""
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        return model.item_vectors(torch.arange(n_items + 1, device=device))
+    return _readable(model, n_items)[:-1]
+
+
+@torch.no_grad()
+def _readable(model: Recommender, n_items: int) -> Tensor:
+    """Return the vectors of all that a sequence may hold: items and [MASK], (V + 2, W)."""
+    return model.item_vectors(torch.arange(n_items + 2, device=next(model.parameters()).device))
 
 
 @torch.no_grad()
 def recommend(model: Recommender, history: Ragged, n_items: int, k: int) -> list[int]:
     """List the k best items for one history (a single sequence), without those in it."""
     query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
-    scores = model.eval().states(query)[-1] @ item_table(model, n_items).T
+    table = _readable(model.eval(), n_items)
+    scores = table @ model.states(query, table[query.items])[-1]
     scores[history.items] = float("-inf")
-    scores[0] = float("-inf")
+    scores[[0, -1]] = float("-inf")  # padding and [MASK]
     return scores.topk(k).indices.tolist()
 
 

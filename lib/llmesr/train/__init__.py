@@ -51,6 +51,7 @@ def run(
     """
     device = pick_device(settings.train.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     model = models.build(settings, backbone, method, seed, embeddings, similar).to(device)
     sequences = Ragged.of(data.train.items, data.train.lengths, device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))

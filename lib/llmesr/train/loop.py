@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import trange
 
 from llmesr.errors import InputError
 from llmesr.metrics import hit_rate, ndcg
+from llmesr.models.contract import Lesson
 from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import item_table, represent, sampled_ranks
@@ -54,15 +56,32 @@ class Task:
 def step_loss(model: Recommender, task: Task, sampler: NegativeSampler, users: Tensor, negatives: int) -> Tensor:
     """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10)."""
     batch = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
-    states = model.states(batch.inputs)  # (N, W)
     predicts = batch.targets.nonzero().squeeze(1)
+    asked = [batch.inputs.items, batch.targets[predicts]]
+    if len(predicts):
+        asked.append(sampler.draw(batch.users[batch.inputs.row[predicts]], negatives).flatten())
+    # each item is turned into its vector once, however often it occurs in the step
+    items, place = torch.cat(asked).unique(return_inverse=True)
+    read, *compared = F.embedding(place, model.item_vectors(items)).split([len(part) for part in asked])
+    states = model.states(batch.inputs, read)  # (N, W)
     loss = states.new_zeros(())
     if len(predicts):
-        drawn = sampler.draw(batch.users[batch.inputs.row[predicts]], negatives)
-        positives = model.item_vectors(batch.targets[predicts])
-        loss = bce(states[predicts], positives, model.item_vectors(drawn))
-    extra = model.extra_loss(batch.users[batch.represents], states[batch.inputs.last[batch.represents]])
+        positives, drawn = compared
+        loss = bce(states[predicts], positives, drawn.unflatten(0, (-1, negatives)))
+    extra = model.extra_loss(batch, states)
     return loss if extra is None else loss + extra
+
+
+def lesson(model: Recommender, task: Task, seed: int, epoch: int, epochs: int) -> Lesson:
+    """Give a method its look at all users."""
+    sizes = {"n_items": task.n_items, "max_length": task.max_length}
+
+    def encode(sequences: Ragged) -> Tensor:
+        everyone = torch.arange(len(sequences.lengths), device=sequences.items.device)
+        return represent(model, sequences, everyone, **sizes)
+
+    students = partial(represent, model, task.sequences, hide_last=True, **sizes)
+    return Lesson(epoch, epochs, seed, task.sequences, students, encode)
 
 
 def validate(model: Recommender, task: Task, epoch: int = 0) -> dict[str, float]:
@@ -149,6 +168,8 @@ def _train_and_validate(
     began = time.monotonic()
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     users = settings.batch_size // (2 if model.backbone.objective == "cloze" else 1)  # a cloze user is two sequences
+    model.train()
+    model.start_epoch(lesson(model, task, seed, epoch, settings.epochs))
     loss = _epoch(model, task, sampler, optimizer, users, settings.negatives)
     if not np.isfinite(loss):
         raise InputError(
@@ -168,9 +189,6 @@ def _epoch(
     negatives: int,
 ) -> float:
     """Pass once over all users in random batches; return the mean loss."""
-    model.train()
-    encode = partial(represent, model, task.sequences, n_items=task.n_items, max_length=task.max_length, hide_last=True)
-    model.start_epoch(encode)
     users = task.sequences.lengths.nonzero().squeeze(1)
     shuffled = users[torch.randperm(len(users)).to(users.device)]
     losses = []

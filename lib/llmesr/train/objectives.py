@@ -1,29 +1,11 @@
 """What each backbone is trained to predict: inputs and targets from a user's training items (Sec. 3.4)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from llmesr.models.backbones import Backbone
+from llmesr.models.contract import Batch
 from llmesr.models.ragged import Ragged
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's sequences.
-
-    Attributes:
-        users: (B,) whose sequence each is.
-        inputs: B sequences of N items.
-        targets: (N,) the item to predict at each position; 0 where there is none.
-        represents: (B,) true for sequences whose last state stands for the user (all but cloze ones).
-    """
-
-    users: Tensor
-    inputs: Ragged
-    targets: Tensor
-    represents: Tensor
 
 
 def make_batch(backbone: Backbone, sequences: Ragged, users: Tensor, n_items: int, max_length: int) -> Batch:

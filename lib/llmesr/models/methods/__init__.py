@@ -1,8 +1,4 @@
-"""Methods: one file each, the same contract.
-
-`states(items)`, `item_vectors(items)`, `start_epoch(encode_users)`, `extra_loss(users, states)`; the score of an item
-is the inner product of the last state and its vector.
-"""
+"""Methods: one file each, the same contract (`models/contract.py`)."""
 
 from collections.abc import Callable
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from llmesr.models.backbones import Backbone
+from llmesr.models.contract import Batch, Lesson
 from llmesr.models.dual_view import DualView
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.ragged import Ragged
@@ -22,9 +23,9 @@ class LLMESR(nn.Module):
         self._encode_users: Callable[[Tensor], Tensor] | None = None
         self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
 
-    def states(self, sequences: Ragged) -> Tensor:
-        """Encode N items to [u_se : u_co] at every position: (N, 2D)."""
-        se, co = (self.backbone.place(view, sequences) for view in self.view.views(sequences.items))  # (N, D) each
+    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
+        """Encode N items' [e_se : e_co] to [u_se : u_co] at every position: (N, 2D)."""
+        se, co = (self.backbone.place(view, sequences) for view in vectors.chunk(2, -1))  # (N, D) each
         fused = self.view.fuse(se, co, sequences)  # (N, 2, D)
         return self.backbone.encode(fused, sequences).flatten(1)  # one shared encoder reads both views
 
@@ -32,15 +33,11 @@ class LLMESR(nn.Module):
         """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""
         return self.view.item_vectors(items)
 
-    def start_epoch(self, encode_users: Callable[[Tensor], Tensor]) -> None:
-        """Prepare the teachers.
-
-        Args:
-            encode_users: gives the representations (n, 2D) of users (n,), without dropout and without gradient.
-        """
-        self._encode_users = encode_users
+    def start_epoch(self, lesson: Lesson) -> None:
+        """Prepare the teachers."""
+        self._encode_users = lesson.encode_users
         if self.settings.mediator_refresh == "epoch" and self.settings.alpha > 0:
-            bank = encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))  # (U, 2D)
+            bank = lesson.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))  # (U, 2D)
             self._mediators = bank[self.neighbours].mean(1)
 
     def mediators(self, users: Tensor) -> Tensor:
@@ -50,18 +47,21 @@ class LLMESR(nn.Module):
         teachers, place = self.neighbours[users].unique(return_inverse=True)
         return self._encode_users(teachers)[place].mean(1)
 
-    def extra_loss(self, users: Tensor, states: Tensor) -> Tensor | None:
+    def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """Self-distillation α · L_SD, the squared distance of [u_se : u_co] to its mediator (Eq. 9).
 
         As in the authors' code the square is averaged over the 2D coordinates, which is what α = 0.1 was tuned for.
 
         Args:
-            users: (b,).
-            states: (b, 2D) the users' own representations.
+            batch: names the users and where their own representations are.
+            states: (N, 2D).
         """
-        if self.settings.alpha == 0 or not len(users):
+        if self.settings.alpha == 0:
             return None
-        return self.settings.alpha * (self.mediators(users) - states).square().mean()
+        return self.settings.alpha * (self.mediators(batch.represented) - states[batch.last]).square().mean()
+
+    def finish(self, lesson: Lesson) -> None:
+        """Do nothing."""
 
 
 def build(settings: LlmEsr, given: Ingredients) -> LLMESR:

@@ -1,10 +1,9 @@
 """A backbone over one trained item table: what `none` and `llminit` share, and differ in the table's first value."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from llmesr.models.backbones import Backbone
+from llmesr.models.contract import Batch, Lesson
 from llmesr.models.ragged import Ragged
 
 
@@ -15,17 +14,20 @@ class SingleView(nn.Module):
         super().__init__()
         self.backbone, self.table = backbone, table
 
-    def states(self, sequences: Ragged) -> Tensor:
-        """Encode N items to states (N, D)."""
-        return self.backbone.encode(self.backbone.place(self.table(sequences.items), sequences), sequences)
+    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
+        """Encode N item vectors (N, D) to states (N, D)."""
+        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D) of items (…)."""
         return self.table(items)
 
-    def start_epoch(self, encode_users: Callable[[Tensor], Tensor]) -> None:
-        """Do nothing: no teacher is needed."""
+    def start_epoch(self, lesson: Lesson) -> None:
+        """Do nothing."""
 
-    def extra_loss(self, users: Tensor, states: Tensor) -> Tensor | None:
+    def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """Return no further loss."""
         return None
+
+    def finish(self, lesson: Lesson) -> None:
+        """Do nothing."""
