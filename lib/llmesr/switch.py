@@ -12,7 +12,10 @@ from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing
 from llmesr.settings import load
 
-SLOWEST_FIRST = ("llmesr", "llminit", "none"), ("bert4rec", "sasrec", "gru4rec")
+SLOWEST_FIRST = (
+    ("llmesr", "melt", "cities", "rlmrec_gen", "rlmrec_con", "llminit", "none"),
+    ("bert4rec", "sasrec", "gru4rec"),
+)
 
 
 def switch(name: str, file: Path = ROOT / "params.yaml") -> None:

@@ -13,7 +13,7 @@ from llmesr.retrieve import Neighbours
 
 @dataclass(frozen=True)
 class Ingredients:
-    """A backbone, the embeddings of stage 02 and the similar users of stage 03.
+    """A backbone, the embeddings of stage 02, the similar users of stage 03 and T, the latest items that are read.
 
     Item tables have V + 2 rows: 0 is padding, V + 1 is BERT4Rec's [MASK], which starts at zero in tables that come with
     a value.
@@ -22,6 +22,7 @@ class Ingredients:
     backbone: Backbone
     embeddings: Embeddings
     similar: Neighbours
+    max_length: int
 
     @property
     def rows(self) -> int:
@@ -42,6 +43,11 @@ class Ingredients:
     def initial(self) -> Tensor:
         """PCA of E_se with the row of [MASK]: (V + 2, D)."""
         return _with_mask_row(self.embeddings.initial)
+
+    @property
+    def of_users(self) -> Tensor:
+        """LLM embeddings of the users: (U, L)."""
+        return torch.from_numpy(self.embeddings.users)
 
     @property
     def neighbours(self) -> Tensor:

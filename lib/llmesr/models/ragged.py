@@ -72,12 +72,30 @@ class Ragged:
         """(B,) the position at which each sequence ends."""
         return self.offsets[1:] - 1
 
-    def take(self, rows: Tensor, latest: int) -> "Ragged":
-        """Cut out sequences (b,), of each its `latest` items."""
+    def take(self, rows: Tensor, latest: int | Tensor) -> "Ragged":
+        """Cut out sequences (b,), of each its `latest` items (one number, or a number each)."""
         lengths = self.lengths[rows].clamp(max=latest)
-        first = self.offsets[rows + 1] - lengths
-        cut = Ragged(torch.empty(int(lengths.sum()), dtype=torch.int64, device=rows.device), lengths)
+        return self._cut(self.offsets[rows + 1] - lengths, lengths)
+
+    def prefixes(self, ends: Tensor, latest: int) -> "Ragged":
+        """Cut out what leads up to positions (n,), these included: n sequences, of each its `latest` items."""
+        lengths = (self.column[ends] + 1).clamp(max=latest)
+        return self._cut(ends - lengths + 1, lengths)
+
+    def _cut(self, first: Tensor, lengths: Tensor) -> "Ragged":
+        cut = Ragged(torch.empty(int(lengths.sum()), dtype=torch.int64, device=lengths.device), lengths)
         return Ragged(self.items[first[cut.row] + cut.column], lengths)
+
+    def sample(self, most: Tensor) -> "Ragged":
+        """Draw from each sequence at random, without replacement, up to `most` (B,) of its items."""
+        lottery = torch.rand(len(self.items), dtype=torch.float64, device=self.items.device)
+        shuffled = torch.argsort(self.row + lottery)  # sequences stay together
+        kept = self.column < most[self.row]
+        return Ragged(self.items[shuffled[kept]], torch.minimum(self.lengths, most))
+
+    def occurrences(self, n_items: int) -> "Ragged":
+        """List where each item occurs: sequence v of the answer holds the positions of item v = 0 … n_items."""
+        return Ragged(torch.argsort(self.items, stable=True), torch.bincount(self.items, minlength=n_items + 1))
 
     def drop_last(self, least: int) -> "Ragged":
         """Remove each sequence's last item, but keep at least `least` of what there is."""

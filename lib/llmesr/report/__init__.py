@@ -5,7 +5,15 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import results, shown
 
-METHOD_NAMES = {"none": "None", "llminit": "LLMInit", "llmesr": "LLM-ESR"}
+METHOD_NAMES = {
+    "none": "None",
+    "cities": "CITIES",
+    "melt": "MELT",
+    "rlmrec_con": "RLMRec-Con",
+    "rlmrec_gen": "RLMRec-Gen",
+    "llminit": "LLMInit",
+    "llmesr": "LLM-ESR",
+}
 BACKBONE_NAMES = {"gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}
 
 

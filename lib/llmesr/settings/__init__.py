@@ -12,15 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from llmesr.errors import InputError
 from llmesr.paths import from_root, shown
+from llmesr.settings.methods import Cities, LlmEsr, Melt, Plain, RlmRecCon, RlmRecGen
 from llmesr.settings.schema import (
     ApiEncoder,
     Bert4Rec,
     DepartmentRecipe,
     Gru4Rec,
-    LlmEsr,
     LocalEncoder,
     Model,
-    Plain,
     Prepare,
     Recipe,
     SasRec,
@@ -31,14 +30,18 @@ from llmesr.settings.schema import (
 __all__ = [
     "ApiEncoder",
     "Bert4Rec",
+    "Cities",
     "DepartmentRecipe",
     "Gru4Rec",
     "LlmEsr",
     "LocalEncoder",
+    "Melt",
     "Model",
     "Plain",
     "Prepare",
     "Recipe",
+    "RlmRecCon",
+    "RlmRecGen",
     "SasRec",
     "Settings",
     "Train",

@@ -3,24 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from llmesr.errors import InputError
 from llmesr.paths import from_root
-
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
-Integers = Annotated[tuple[int, ...], Field(strict=False)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
+from llmesr.settings.base import Integers, Positive, Section, Share, Strings
+from llmesr.settings.methods import MethodName, Methods
 
 BackboneName = Literal["gru4rec", "bert4rec", "sasrec"]
-MethodName = Literal["none", "llminit", "llmesr"]
-
-
-class Section(BaseModel):
-    """A frozen part of the settings that refuses unknown keys and wrong types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Data(Section):
@@ -157,29 +147,6 @@ class Backbones(Section):
     gru4rec: Gru4Rec
     sasrec: SasRec
     bert4rec: Bert4Rec
-
-
-class Plain(Section):
-    """A method without settings."""
-
-
-class LlmEsr(Section):
-    """LLM-ESR's own settings."""
-
-    alpha: Annotated[float, Field(ge=0)]
-    adapter_layers: Annotated[int, Field(ge=1, le=2)]
-    fusion_heads: Positive
-    fusion_causal: bool
-    fusion_residual: bool
-    mediator_refresh: Literal["epoch", "step"]
-
-
-class Methods(Section):
-    """One section a method."""
-
-    none: Plain
-    llminit: Plain
-    llmesr: LlmEsr
 
 
 class Matrix(Section):

@@ -2,8 +2,10 @@
 
 import json
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from llmesr import models
 from llmesr.devices import cpu_threads, pick_device
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import STARTS_FROM, Recommender
 from llmesr.models.ragged import Ragged
 from llmesr.paths import checkpoint_file, replacing, run_folder, shown
 from llmesr.prepare.dataset import Dataset, Targets, save_json
@@ -23,7 +25,7 @@ from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 from llmesr.train.checkpoint import fingerprint
-from llmesr.train.loop import Fitted, Task, fit
+from llmesr.train.loop import Fitted, Task, fit, lesson, validate
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ class Run:
     model: Recommender
     account: dict
     history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A method that is trained: a run's own, or the one that it starts from.
+
+    Attributes:
+        method: its name.
+        checkpoint: from which it resumes after a kill.
+        model: with its best weights.
+        fitted: how it came to them.
+    """
+
+    method: str
+    checkpoint: Path
+    model: Recommender
+    fitted: Fitted
 
 
 def run(
@@ -52,34 +71,55 @@ def run(
     device = pick_device(settings.train.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
-    model = models.build(settings, backbone, method, seed, embeddings, similar).to(device)
     sequences = Ragged.of(data.train.items, data.train.lengths, device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
     folder = run_folder(data.name, backbone, method, seed)
     arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
-    arrays += [embeddings.items, embeddings.initial, similar.users]
-    identity = _identity(settings, backbone, method, seed, arrays)
-    resume = checkpoint_file(data.name, backbone, method, seed)
+    arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
+    names = [STARTS_FROM[method], method] if method in STARTS_FROM else [method]
+    phases: list[Phase] = []
     with (
         cpu_threads(settings.train.threads),
         Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live,
     ):
-        fitted = fit(model, task, settings.train, seed, resume, identity, _log_to(live))
+        for name in names:
+            model = models.build(settings, backbone, name, seed, embeddings, similar).to(device)
+            if phases:
+                model.load_state_dict(phases[-1].model.state_dict(), strict=False)
+            checkpoint = checkpoint_file(data.name, backbone, "-from-".join(dict.fromkeys([method, name])), seed)
+            identity = _identity(settings, backbone, name, seed, arrays)
+            report = _log_to(live) if name == method else _ignore
+            fitted = fit(model, task, settings.train, seed, checkpoint, identity, report)
+            phases.append(Phase(name, checkpoint, model, fitted))
+        began = time.monotonic()
+        model.finish(lesson(model, task, seed, fitted.best_epoch, settings.train.epochs))
+        finishing = time.monotonic() - began
+        validated = validate(model, task)
+    history = [epoch for phase in phases for epoch in phase.fitted.history]
     account = {
         "dataset": data.name,
         "backbone": backbone,
         "method": method,
         "seed": seed,
-        "validation_NDCG@10": fitted.history[fitted.best_epoch - 1]["NDCG@10"],
+        "validation_NDCG@10": validated["NDCG@10"],
         "best_epoch": fitted.best_epoch,
-        **_costs(model, fitted),
+        **_costs(model, history, finishing),
     }
+    _write(folder, model, account, fitted)
+    for phase in phases:
+        phase.checkpoint.unlink(missing_ok=True)  # not before all is written
+    return Run(model, account, fitted.history)
+
+
+def _ignore(measures: dict[str, float]) -> None:
+    """Report nothing: the learning curve is that of the run's own method."""
+
+
+def _write(folder: Path, model: Recommender, account: dict, fitted: Fitted) -> None:
     with replacing(folder / "weights.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
     save_json(account, folder / "run.json")
     save_json({"epochs": fitted.history}, folder / "history.json")
-    resume.unlink(missing_ok=True)  # not before all is written
-    return Run(model, account, fitted.history)
 
 
 def load(settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int) -> Run:
@@ -139,12 +179,12 @@ def _log_to(live: Live) -> Callable[[dict[str, float]], None]:
     return log
 
 
-def _costs(model: Recommender, fitted: Fitted) -> dict[str, float]:
-    seconds = [epoch["seconds"] for epoch in fitted.history]
+def _costs(model: Recommender, history: list[dict[str, float]], finishing: float) -> dict[str, float]:
+    seconds = [epoch["seconds"] for epoch in history]
     return {
         "epochs": len(seconds),
         "seconds_per_epoch": round(float(np.median(seconds)), 3),
-        "train_seconds": round(sum(seconds), 2),
+        "train_seconds": round(sum(seconds) + finishing, 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     }

@@ -1,0 +1,79 @@
+"""The methods' sections of `params.yaml`, one each."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llmesr.settings.base import Positive, Section, Share
+
+MethodName = Literal["none", "cities", "melt", "rlmrec_con", "rlmrec_gen", "llminit", "llmesr"]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Plain(Section):
+    """A method without settings."""
+
+
+class Cities(Section):
+    """CITIES' own settings."""
+
+    head_above: Positive
+    window: Positive
+    contexts: Positive
+    layers: Positive
+    heads: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_size: Positive
+    learning_rate: Rate
+    warm_up: Positive
+    validation_share: Share
+    epochs: Positive
+    patience: Positive
+
+
+class Melt(Section):
+    """MELT's own settings."""
+
+    lambda_user: Weight
+    lambda_item: Weight
+    quantile: Share
+    curriculum_epochs: Positive
+
+
+class RlmRecCon(Section):
+    """RLMRec-Con's own settings."""
+
+    weight: Weight
+    temperature: Rate
+
+
+class RlmRecGen(Section):
+    """RLMRec-Gen's own settings."""
+
+    weight: Weight
+    temperature: Rate
+    mask_share: Share
+
+
+class LlmEsr(Section):
+    """LLM-ESR's own settings."""
+
+    alpha: Weight
+    adapter_layers: Annotated[int, Field(ge=1, le=2)]
+    fusion_heads: Positive
+    fusion_causal: bool
+    fusion_residual: bool
+    mediator_refresh: Literal["epoch", "step"]
+
+
+class Methods(Section):
+    """One section a method."""
+
+    none: Plain
+    cities: Cities
+    melt: Melt
+    rlmrec_con: RlmRecCon
+    rlmrec_gen: RlmRecGen
+    llminit: Plain
+    llmesr: LlmEsr

@@ -1,0 +1,220 @@
+"""Baselines: for each what makes it that method, who is trained on whom, what is frozen, what replaces what."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import changed, ragged
+from llmesr import models
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.contract import Lesson
+from llmesr.models.methods import cities
+from llmesr.models.methods.rlmrec import info_nce
+from llmesr.models.ragged import Ragged
+from llmesr.models.scoring import represent
+from llmesr.train import loop
+from llmesr.train.loop import Task
+from llmesr.train.objectives import make_batch
+
+
+@pytest.fixture
+def sequences(data):
+    return Ragged.of(data.train.items, data.train.lengths)
+
+
+@pytest.fixture
+def build(tiny, embeddings, similar):
+    def make(method, backbone="sasrec", **changes):
+        return models.build(changed(tiny, **changes), backbone, method, 0, embeddings, similar)
+
+    return make
+
+
+def lesson(model, sequences, epoch=0):
+    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=epoch, epochs=10)
+
+
+def states_of(model, sequences):
+    return model.states(sequences, model.item_vectors(sequences.items))
+
+
+# --- CITIES ---
+
+
+def test_windows_by_hand():
+    whole = ragged([1, 2, 3, 4], [5, 6])
+    found = cities.windows(whole, torch.tensor([1, 4]), window=2, mask_id=9)
+    assert found.tolist() == [[0, 1, 9, 3, 4], [0, 0, 9, 6, 0]]
+
+
+def test_cities_replaces_the_rows_of_tail_items_and_nothing_else(build, sequences):
+    model = build("cities", methods__cities__head_above=8, methods__cities__epochs=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.finish(lesson(model, sequences))
+    counts = torch.bincount(sequences.items, minlength=50)
+    tail = (counts > 0) & (counts <= 8)
+    moved = (model.table.weight != before["table.weight"]).any(1)
+    assert 0 < tail.sum() < 48
+    assert torch.equal(moved, tail)
+    for name, value in model.state_dict().items():
+        if name != "table.weight":
+            assert torch.equal(value, before[name]), name
+
+
+def test_the_inferrer_learns_head_embeddings_from_contexts(build, sequences):
+    """It comes closer to the embeddings of items it was not taught than their mean does."""
+    model = build("cities", methods__cities__head_above=8)
+    table = torch.zeros(50, 32)
+    table[1:49] = torch.arange(48.0)[:, None].remainder(2) * 2 - 1  # two kinds of items
+    pairs = [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12]] * 20  # kinds that occur with their own
+    whole = ragged(*pairs)
+    settings = model.finish.args[0].model_copy(
+        update={"head_above": 1, "epochs": 60, "learning_rate": 0.01, "warm_up": 1, "validation_share": 0.2}
+    )
+    found = whole.occurrences(48)
+    contexts = lambda centres: cities.windows(whole, centres, settings.window, 49)  # noqa: E731
+    inferrer = cities._learn(settings, table, found, torch.arange(1, 11), contexts)
+    unknown = torch.tensor([11, 12])
+    with torch.no_grad():
+        inferred = inferrer(contexts(found.items[found.offsets[unknown]][:, None]))
+    assert F.mse_loss(inferred, table[unknown]) < 0.5 * F.mse_loss(table[1:11].mean(0).expand(2, -1), table[unknown])
+
+
+def test_cities_is_the_plain_backbone_until_it_is_finished(build):
+    plain, model = build("none"), build("cities")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+# --- MELT ---
+
+
+@pytest.fixture
+def melt(build, sequences):
+    model = build("melt")
+    model.start_epoch(lesson(model, sequences))
+    return model
+
+
+def test_melt_finds_head_and_tail_in_training_counts(melt, sequences):
+    counts = torch.bincount(sequences.items, minlength=49)[1:].double()
+    assert melt.item_threshold == int(counts.quantile(0.8))
+    assert melt.user_threshold == int(sequences.lengths.double().quantile(0.8))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone):
+    model = build("melt", backbone)
+    before = model.table.weight.detach().clone()
+    plain = build("none", backbone)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
+    model.start_epoch(lesson(model, sequences))
+    counts = torch.bincount(sequences.items, minlength=50)
+    tail = (counts > 0) & (counts <= model.item_threshold)
+    assert torch.equal(model.table.weight[~tail], before[~tail])
+    item = int(tail.nonzero()[0])
+    prefixes = sequences.prefixes((sequences.items == item).nonzero().squeeze(1), 20)
+    assert (prefixes.items[prefixes.last] == item).all()
+    f = represent(plain, prefixes, torch.arange(len(prefixes.lengths)), 48, 20)
+    torch.testing.assert_close(model.table.weight[item], model.item_map(f.mean(0)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_only_tail_users_are_enhanced_and_only_at_inference(build, sequences, backbone):
+    model = build("melt", backbone)
+    model.start_epoch(lesson(model, sequences))
+    threshold = int(model.user_threshold)
+    few, many = sequences.lengths.argmin(), sequences.lengths.argmax()
+    assert sequences.lengths[few] <= threshold < sequences.lengths[many]
+    users = torch.stack([few, many])
+    given = represent(model, sequences, users, 48, 20)
+    model.user_threshold.zero_()
+    f = represent(model, sequences, users, 48, 20)
+    torch.testing.assert_close(given[0], f[0] + model.user_map(f[0]))
+    torch.testing.assert_close(given[1], f[1])
+
+
+def test_curriculum_by_hand(melt):
+    melt._epoch = 10
+    found = melt._curriculum(torch.tensor([0.0, math.pi / 4]))
+    assert found.flatten().tolist() == pytest.approx([math.sin(math.pi / 8), math.sin(3 * math.pi / 8)])
+
+
+def test_branches_learn_from_the_head_only(melt, sequences):
+    """Without head users the user branch has no loss; the maps learn, and so does the shared backbone."""
+    melt.eval()  # no dropout
+    batch = make_batch(melt.backbone, sequences, torch.arange(len(sequences.lengths)), 48, 20)
+    tail = sequences.lengths <= melt.user_threshold
+    only_tail = make_batch(melt.backbone, sequences, tail.nonzero().squeeze(1), 48, 20)
+    assert melt._user_loss(only_tail, torch.zeros(len(only_tail.inputs.items), 32)) == 0
+    melt._epoch = 20
+    states = melt._plain(batch.inputs, melt.table(batch.inputs.items))
+    melt.extra_loss(batch, states).backward()
+    for part in (melt.user_map, melt.item_map, melt.backbone.blocks.norm):
+        assert part.weight.grad.abs().sum() > 0
+
+
+# --- RLMRec ---
+
+
+def test_info_nce_by_hand():
+    x = torch.tensor([[2.0, 0.0]])
+    y = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+    expected = -math.log(math.exp(2) / (math.exp(2) + 1))
+    assert info_nce(x, y, torch.tensor([0]), 0.5).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", ["rlmrec_con", "rlmrec_gen"])
+def test_rlmrec_recommends_as_its_plain_backbone_does(build, sequences, method):
+    """The LLM has a part in training alone, its table is frozen and not saved."""
+    model, plain = build(method), build("none")
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
+    users = torch.tensor([0, 1])
+    torch.testing.assert_close(represent(model, sequences, users, 48, 20), represent(plain, sequences, users, 48, 20))
+    assert not model.of_items.requires_grad
+    assert "of_items" not in model.state_dict()
+
+
+def test_contrastive_pulls_items_and_users_to_what_the_llm_says(build, sequences):
+    model = build("rlmrec_con", methods__rlmrec_con__weight=2.0).eval()
+    batch = make_batch(model.backbone, sequences, torch.tensor([0, 3, 5]), 48, 20)
+    states = states_of(model, batch.inputs)
+    items = batch.targets[batch.targets > 0].unique()
+    torch.manual_seed(1)
+    loss = model.extra_loss(batch, states)
+    of_items = info_nce(model.table(items), model.mapper(model.of_items[items]), torch.arange(len(items)), 0.2)
+    of_users = info_nce(states[batch.last], model.mapper(model.of_users[batch.users]), torch.arange(3), 0.2)
+    assert loss.item() == pytest.approx(2.0 * (of_items + of_users).item(), rel=1e-5)
+    loss.backward()
+    assert model.table.weight.grad[items].abs().sum(1).min() > 0
+    assert model.backbone.blocks.norm.weight.grad.abs().sum() > 0
+
+
+def test_generative_hides_items_in_training_only(build, sequences):
+    model = build("rlmrec_gen", "bert4rec", methods__rlmrec_gen__mask_share=0.5)
+    query = ragged([1, 2, 3, 4, 5, 6, 7, 8, 49])  # the last is [MASK]
+    states_of(model.eval(), query)
+    assert model._hidden is None
+    torch.manual_seed(0)
+    hidden = []
+    model.train()
+    for _ in range(20):
+        states_of(model, query)
+        hidden.append(model._hidden)
+    share = torch.stack(hidden).double().mean(0)
+    assert share[-1] == 0
+    assert 0.2 < share[:-1].mean() < 0.8
+    batch = make_batch(model.backbone, sequences, torch.tensor([0, 1]), 48, 20)
+    loss = model.extra_loss(batch, states_of(model, batch.inputs))
+    loss.backward()
+    assert model.hidden_token.grad.abs().sum() > 0
+
+
+def test_a_look_at_all_users_holds_no_gradient_and_no_dropout(build, sequences):
+    model = build("none")
+    look: Lesson = lesson(model, sequences)
+    first, again = (look.encode(ragged([1, 2], [3])) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not first.requires_grad
+    assert model.training
