@@ -4,13 +4,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, ragged
 from llmesr import evaluate, retrieve, train
 from llmesr.errors import InputError
+from llmesr.evaluate import references
 from llmesr.evaluate.groups import families, recombine
 from llmesr.metrics import ndcg
 from llmesr.models.scoring import item_table, represent
 from llmesr.paths import artifact, results
+from llmesr.prepare.dataset import Sequences
 
 RUNS = {"matrix__backbones": ["sasrec", "bert4rec"], "matrix__methods": ["none", "llmesr"], "matrix__seeds": [1, 2]}
 
@@ -34,7 +36,7 @@ def test_published_frames(settings, data):
     timings = pl.read_csv(results("tiny") / "timings.csv")
     assert timings.columns == ["dataset", "backbone", "method", "seed", "what", "value", "unit"]
     run = ["backbone", "method", "seed"]
-    assert metrics.select(run).n_unique() == timings.select(run).n_unique() == 8
+    assert metrics.select(run).n_unique() == timings.select(run).n_unique() == 8 + 2  # and the references
     assert set(metrics["protocol"]) == {"sampled100", "full"}
     assert {f"{m}@{k}" for m in ("HR", "NDCG") for k in (5, 10, 20)} | {"users"} == set(metrics["metric"])
     assert metrics.null_count().sum_horizontal()[0] == 0
@@ -129,6 +131,31 @@ def test_switches_change_only_their_protocol(settings, data):
     assert same == sampled
     assert all(a <= b for a, b in zip(harder, full, strict=True))
     assert harder != full
+
+
+def test_popularity_and_item_knn_by_hand():
+    train = Sequences(np.array([1, 2, 1, 2, 2, 3]), np.array([0, 2, 4, 6]))  # {1, 2}, {1, 2}, {2, 3}
+    users = ragged([1], [3, 3])
+    assert references.popularity(train, 3)(users).tolist() == [[0, 2, 3, 1]] * 2
+    both = 2 / (2 * 3) ** 0.5  # 1 and 2 are together twice; 1 occurs twice, 2 three times
+    rare = 1 / 3**0.5  # 2 and 3
+    scores = references.item_knn(train, 3)(users)
+    np.testing.assert_allclose(scores, [[0, 1, both, 0], [0, 0, rare, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", references.REFERENCES)
+def test_references_are_ranked_as_a_plain_loop_does(settings, data, name):
+    split = evaluate.read_test_split(data, torch.device("cpu"))
+    score = references.REFERENCES[name](data.train, data.n_items)
+    ranks = dict(evaluate.rank_reference(score, split, data, settings))
+    for row, (user, item) in enumerate(zip(split.targets.users, split.targets.items, strict=True)):
+        known = split.inputs.take(torch.tensor([user]), 99)
+        scores = score(known)[0]
+        new = set(range(1, data.n_items + 1)) - set(known.items.tolist()) - {item}
+        for protocol, others in (("full", new), ("sampled100", split.targets.negatives[row])):
+            others = scores[list(others)]
+            expected = 1 + (others > scores[item]).sum() + (others == scores[item]).sum() / 2
+            assert ranks[protocol][row] == expected
 
 
 def test_missing_run_is_named(settings, data):

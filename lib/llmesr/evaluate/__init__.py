@@ -11,9 +11,18 @@ import torch
 from llmesr import embed, retrieve, train
 from llmesr.devices import pick_device
 from llmesr.evaluate.groups import families, recombine
+from llmesr.evaluate.references import REFERENCES, Scorer
 from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import full_ranks, item_table, represent, sampled_ranks
+from llmesr.models.scoring import (
+    BLOCK_USERS,
+    full_ranks,
+    item_table,
+    rank_among,
+    rank_among_all,
+    represent,
+    sampled_ranks,
+)
 from llmesr.paths import artifact, replacing, results
 from llmesr.prepare.dataset import Dataset, Targets, append, read_frame, save_frame, save_json, targets
 from llmesr.prepare.split import draw_negatives
@@ -42,6 +51,21 @@ class Evaluation:
     ranks: pl.DataFrame
 
 
+UNTRAINED = "untrained"
+"""Stands in the column `backbone` of a reference, which has none."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run and its ranks: protocol → (n,), one a test case."""
+
+    backbone: str
+    method: str
+    seed: int
+    ranks: dict[str, np.ndarray]
+    costs: dict[str, float]
+
+
 def run(settings: Settings, data: Dataset) -> Evaluation:
     """Evaluate every run of the matrix once; write `results/<dataset>/` and the ranks.
 
@@ -51,28 +75,36 @@ def run(settings: Settings, data: Dataset) -> Evaluation:
     device = pick_device(settings.train.device)
     split = read_test_split(data, device)
     embeddings, similar = embed.load(data.name), retrieve.load(data.name)
-    measured, times, ranked = [], [], []
+    judged = []
+    for name in settings.evaluate.references:
+        began = time.monotonic()
+        ranks = rank_reference(REFERENCES[name](data.train, data.n_items), split, data, settings)
+        costs = {"evaluate_seconds": time.monotonic() - began}
+        judged.append(Judged(UNTRAINED, name, 0, dict(ranks), costs))
     for backbone, method, seed in settings.matrix.runs():
         trained = train.load(settings, embeddings, similar, backbone, method, seed)
-        identity = {"dataset": data.name, "backbone": backbone, "method": method, "seed": seed}
         began = time.monotonic()
-        for protocol, ranks in rank(trained.model.to(device), split, data, settings, seed):
-            measured += [{**identity, "protocol": protocol, **row} for row in measure(ranks, split, data, settings)]
-            one_user = pl.DataFrame({"user": split.targets.users, "rank": ranks.astype(np.float32)})
-            ranked.append(
-                one_user.select(
-                    pl.lit(backbone).alias("backbone"),
-                    pl.lit(method).alias("method"),
-                    pl.lit(seed).alias("seed"),
-                    pl.lit(protocol).alias("protocol"),
-                    pl.all(),
-                )
-            )
+        ranks = dict(rank(trained.model.to(device), split, data, settings, seed))
         costs = {**trained.account, "evaluate_seconds": time.monotonic() - began}
-        times += [{**identity, **row} for row in _timings(costs)]
-    found = Evaluation(pl.DataFrame(measured), pl.DataFrame(times), pl.concat(ranked))
+        judged.append(Judged(backbone, method, seed, ranks, costs))
+    found = frames(judged, split, data, settings)
     _publish(found, data.name)
     return found
+
+
+def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Settings) -> Evaluation:
+    """Lay out what was found as tidy frames, in the order of the runs."""
+    measured, times, ranked = [], [], []
+    for one in judged:
+        run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
+        times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]
+        for protocol, ranks in one.ranks.items():
+            rows = measure(ranks, split, data, settings)
+            measured += [{"dataset": data.name, **run, "protocol": protocol, **row} for row in rows]
+            users = pl.DataFrame({"user": split.targets.users, "rank": ranks.astype(np.float32)})
+            labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
+            ranked.append(users.select(*labels, pl.all()))
+    return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), pl.concat(ranked))
 
 
 def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
@@ -98,6 +130,28 @@ def rank(
     yield "sampled100", sampled_ranks(states, table, asked.items, negatives)
     seen = split.inputs.take(users, len(split.inputs.items)) if settings.evaluate.exclude_seen else None
     yield "full", full_ranks(states, table, asked.items, seen)
+
+
+def rank_reference(
+    score: Scorer, split: TestSplit, data: Dataset, settings: Settings
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Rank the test items of all users by a reference's scores, under both protocols.
+
+    Yields:
+        the protocol's name and the (n,) ranks.
+    """
+    found: dict[str, list[torch.Tensor]] = {"sampled100": [], "full": []}
+    for block in torch.arange(len(split.targets.users)).split(BLOCK_USERS):
+        users = torch.tensor(split.targets.users[block], dtype=torch.int64, device=split.inputs.items.device)
+        had = split.inputs.take(users, len(split.inputs.items))
+        scores = torch.from_numpy(score(had)).to(users.device)
+        target = torch.tensor(split.targets.items[block], dtype=torch.int64, device=users.device)[:, None]
+        negatives = torch.tensor(split.targets.negatives[block], dtype=torch.int64, device=users.device)
+        own = scores.gather(1, target)
+        found["sampled100"].append(rank_among(own, scores.gather(1, negatives), negatives > 0))
+        seen = had if settings.evaluate.exclude_seen else None
+        found["full"].append(rank_among_all(scores, target, seen))
+    yield from ((protocol, torch.cat(parts).cpu().numpy()) for protocol, parts in found.items())
 
 
 def measure(ranks: np.ndarray, split: TestSplit, data: Dataset, settings: Settings) -> list[dict[str, object]]:
@@ -151,7 +205,7 @@ UNITS = {
 
 
 def _timings(costs: dict[str, float]) -> list[dict[str, object]]:
-    return [{"what": what, "value": float(costs[what]), "unit": unit} for what, unit in UNITS.items()]
+    return [{"what": what, "value": float(costs[what]), "unit": unit} for what, unit in UNITS.items() if what in costs]
 
 
 def _publish(found: Evaluation, name: str) -> None:

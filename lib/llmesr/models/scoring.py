@@ -88,7 +88,7 @@ def sampled_ranks(states: Tensor, table: Tensor, targets: np.ndarray, negatives:
         others = torch.tensor(negatives[rows], dtype=torch.int64, device=table.device)
         target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)
         scores = torch.einsum("nw,nkw->nk", states[rows], table[torch.cat([target[:, None], others], 1)])
-        ranks.append(_rank(scores[:, :1], scores[:, 1:], others > 0))
+        ranks.append(rank_among(scores[:, :1], scores[:, 1:], others > 0))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
 
@@ -109,18 +109,23 @@ def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged 
     for start in range(0, len(targets), BLOCK_USERS):
         target = torch.tensor(targets[start : start + BLOCK_USERS], dtype=torch.int64, device=table.device)[:, None]
         scores = states[start : start + BLOCK_USERS] @ table.T  # (b, V + 1)
-        counted = torch.ones_like(scores, dtype=torch.bool)
-        counted[:, 0] = False
-        if seen is not None:
-            rows = torch.arange(start, start + len(target), device=table.device)
-            had = seen.take(rows, latest=len(table) ** 2)
-            counted[had.row, had.items] = False
-        counted.scatter_(1, target, False)
-        ranks.append(_rank(scores.gather(1, target), scores, counted))
+        rows = torch.arange(start, start + len(target), device=table.device)
+        had = None if seen is None else seen.take(rows, latest=len(seen.items))
+        ranks.append(rank_among_all(scores, target, had))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
 
-def _rank(own: Tensor, others: Tensor, counted: Tensor) -> Tensor:
+def rank_among_all(scores: Tensor, target: Tensor, had: Ragged | None) -> Tensor:
+    """Rank targets (b, 1) by scores (b, V + 1) among all items but padding and what each row has had: (b,)."""
+    counted = torch.ones_like(scores, dtype=torch.bool)
+    counted[:, 0] = False
+    if had is not None:
+        counted[had.row, had.items] = False
+    counted.scatter_(1, target, False)
+    return rank_among(scores.gather(1, target), scores, counted)
+
+
+def rank_among(own: Tensor, others: Tensor, counted: Tensor) -> Tensor:
     """1 + the counted scores above one's own + half of those equal to it."""
     above = (~(others <= own) & counted).sum(1)  # a score that is not a number ranks last, not first
     equal = ((others == own) & counted).sum(1)

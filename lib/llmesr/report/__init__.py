@@ -6,6 +6,8 @@ from llmesr.errors import InputError
 from llmesr.paths import results, shown
 
 METHOD_NAMES = {
+    "popularity": "Popularity",
+    "item_knn": "Item-kNN",
     "none": "None",
     "cities": "CITIES",
     "melt": "MELT",
@@ -14,7 +16,7 @@ METHOD_NAMES = {
     "llminit": "LLMInit",
     "llmesr": "LLM-ESR",
 }
-BACKBONE_NAMES = {"gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}
+BACKBONE_NAMES = {"untrained": "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}
 
 
 def load(dataset: str, part: str = "metrics") -> pl.DataFrame:

@@ -179,6 +179,7 @@ class Evaluate(Section):
     """Stage 05: the only reader of the test split."""
 
     top_k: Annotated[Integers, Field(min_length=1)]
+    references: Annotated[tuple[Literal["popularity", "item_knn"], ...], Field(strict=False)]
     redraw_negatives: bool
     exclude_seen: bool
 
