@@ -4,6 +4,7 @@ A reference is fitted on training interactions and gives a score for every item;
 nothing about order.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -39,7 +40,9 @@ def popularity(train: Sequences, n_items: int) -> Scorer:
 def item_knn(train: Sequences, n_items: int) -> Scorer:
     """Score an item by its cosine to the user's items, summed: cosine of who has them, in training."""
     model = CosineRecommender(K=NEIGHBOURS, num_threads=1)
-    model.fit(_baskets(train.items, train.lengths, n_items), show_progress=False)
+    with warnings.catch_warnings():  # about a conversion inside the library
+        warnings.filterwarnings("ignore", message="Method expects CSR input")
+        model.fit(_baskets(train.items, train.lengths, n_items), show_progress=False)
 
     def score(users: Ragged) -> np.ndarray:
         baskets = _baskets(users.items.cpu().numpy(), users.lengths.cpu().numpy(), n_items)
