@@ -13,6 +13,9 @@ from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.settings import Recipe
 
+ITEMS = (".csv", ".jsonl", ".parquet")
+"""Endings of the table of items."""
+
 
 def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load and check the two tables of a folder.
@@ -22,10 +25,9 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
             no text, or an interaction names an unknown item; the message names file and row.
     """
     interactions_file = _find(folder, "interactions", (".csv", ".parquet"))
-    items_file = _find(folder, "items", (".csv", ".jsonl", ".parquet"))
+    items_file = _find(folder, "items", ITEMS)
     interactions = _read(interactions_file, ("user_id", "item_id", "timestamp"))
-    items = _read(items_file, ("item_id", "title"))
-    _check_items(items, items_file)
+    items = read_items(items_file)
     unknown = interactions.select("item_id").with_row_index("row").join(items, on="item_id", how="anti")
     if unknown.height:
         row = unknown.row(0, named=True)
@@ -36,10 +38,25 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items
 
 
+def read_items(file: Path) -> pl.DataFrame:
+    """Read and check the table of items.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, an item id occurs twice, or an item has no text.
+    """
+    items = _read(file, ("item_id", "title"))
+    _check_items(items, file)
+    return items
+
+
+def found(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+    """Find the table of that name, in the first of the formats that is there."""
+    return next((file for ending in endings if (file := folder / f"{stem}{ending}").exists()), None)
+
+
 def _find(folder: Path, stem: str, endings: tuple[str, ...]) -> Path:
-    for ending in endings:
-        if (folder / f"{stem}{ending}").exists():
-            return folder / f"{stem}{ending}"
+    if file := found(folder, stem, endings):
+        return file
     raise InputError(f"{shown(folder / stem)}{' or '.join(endings)} is missing: put the table there")
 
 
