@@ -17,7 +17,18 @@ class Data(Section):
     """Which dataset."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    source: Literal["auto", "complete-journey", "movielens-100k", "table"]
+    source: Literal[
+        "auto",
+        "complete-journey",
+        "movielens-100k",
+        "amazon-2014",
+        "amazon-2018",
+        "amazon-2023",
+        "yelp",
+        "movielens",
+        "inter-txt",
+        "table",
+    ]
     root: str
 
 
@@ -42,6 +53,12 @@ class Recipes(Section):
 
     complete_journey: DepartmentRecipe | None = Field(None, alias="complete-journey")
     movielens_100k: Recipe | None = Field(None, alias="movielens-100k")
+    amazon_2014: Recipe | None = Field(None, alias="amazon-2014")
+    amazon_2018: Recipe | None = Field(None, alias="amazon-2018")
+    amazon_2023: Recipe | None = Field(None, alias="amazon-2023")
+    yelp: Recipe | None = None
+    movielens: Recipe | None = None
+    inter_txt: Recipe | None = Field(None, alias="inter-txt")
     table: Recipe | None = None
 
 

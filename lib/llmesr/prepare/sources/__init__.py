@@ -1,6 +1,7 @@
 """Raw formats, one file each. Every loader gives the same two frames.
 
-Interactions: `user_id`, `item_id` (str), `timestamp` (sortable), in the order of the file.
+Interactions: `user_id`, `item_id` (str), `timestamp` (sortable), in the order of the file; further columns,
+such as `rating` and `text`, are there for whoever wants them.
 Items: `item_id`, `title` (str) and further columns of text, each an attribute for the prompt.
 """
 
@@ -11,7 +12,17 @@ from typing import Any
 
 import polars as pl
 
-from llmesr.prepare.sources import complete_journey, movielens_100k, table
+from llmesr.prepare.sources import (
+    amazon_2014,
+    amazon_2018,
+    amazon_2023,
+    complete_journey,
+    inter_txt,
+    movielens,
+    movielens_100k,
+    table,
+    yelp,
+)
 from llmesr.settings import Recipe
 
 
@@ -28,6 +39,12 @@ Loader = Callable[[Path, Any], tuple[pl.DataFrame, pl.DataFrame]]
 SOURCES: dict[str, Loader] = {
     "complete-journey": complete_journey.load,
     "movielens-100k": movielens_100k.load,
+    "amazon-2014": amazon_2014.load,
+    "amazon-2018": amazon_2018.load,
+    "amazon-2023": amazon_2023.load,
+    "yelp": yelp.load,
+    "movielens": movielens.load,
+    "inter-txt": inter_txt.load,
     "table": table.load,
 }
 
