@@ -1,6 +1,6 @@
 """Settings: each mistake is named with its key, its value and the way out."""
 
-import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ from llmesr.errors import InputError
 from llmesr.paths import ROOT, TINY_PARAMS
 from llmesr.settings import load
 from llmesr.switch import switch, targets
+
+PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
 
 def write(tmp_path: Path, change: object) -> Path:
@@ -85,17 +87,96 @@ def test_source_follows_the_name(tmp_path):
     assert renamed("my-shop") == "table"
 
 
-def test_switch_changes_the_name_and_keeps_every_comment(tmp_path):
-    file = tmp_path / "params.yaml"
-    before = re.sub(r"  name: [\w-]+", "  name: my-shop", (ROOT / "params.yaml").read_text(), count=1)
-    before = re.sub(r"  source: [\w-]+", "  source: auto", before, count=1)
-    file.write_text(before)
-    switch("movielens-100k", file)
+@pytest.fixture
+def file(tmp_path):
+    """A copy of params.yaml."""
+    copy = tmp_path / "params.yaml"
+    copy.write_text((ROOT / "params.yaml").read_text())
+    return copy
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "my-shop"])
+def test_switching_there_and_back_leaves_every_byte(tmp_path, file, name):
+    before, raw = file.read_text(), yaml.safe_load(file.read_text())
+    keys = yaml.safe_load((ROOT / "presets" / "yelp.yaml").read_text())
+    back = {key: reduce(dict.__getitem__, key.split("."), raw) for key in keys}
+    (tmp_path / "back.yaml").write_text(yaml.safe_dump(back))
+    switch(name, file)
     after = file.read_text()
-    assert load(file).source == "movielens-100k"
+    assert load(file).data.name == name
     assert after.count("#") == before.count("#")
-    differing = [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
-    assert len(differing) == 1
+    lines = zip(before.splitlines(), after.splitlines(), strict=True)
+    assert {a.split(":")[0].strip() for a, b in lines if a != b} <= {key.split(".")[-1] for key in keys}
+    switch("back", file, tmp_path)
+    assert file.read_text() == before
+
+
+def test_presets_set_the_same_keys_and_hold(file):
+    presets = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "presets").glob("*.yaml")}
+    keys = {frozenset(content) for content in presets.values()}
+    assert len(keys) == 1, "so that each undoes what another did"
+    for name, content in presets.items():
+        assert content["data.name"] == name
+        switch(name, file)
+        settings = load(file)
+        assert settings.recipe
+        for key, value in content.items():
+            node = settings
+            for part in key.split("."):
+                node = getattr(node, part)
+            assert node == value
+
+
+def test_the_papers_presets(file):
+    paper = {"yelp": ("yelp", 12, 13), "fashion": ("amazon-2018", 3, 4), "beauty": ("amazon-2014", 9, 4)}
+    for name, expected in paper.items():
+        switch(name, file)
+        settings = load(file)
+        assert (settings.source, settings.prepare.tail_user_below, settings.prepare.tail_item_below) == expected
+        assert settings.model.max_length == 200
+
+
+def test_without_a_preset_only_name_and_source_change(file):
+    switch("fashion", file)
+    switch("my-shop", file)
+    settings = load(file)
+    assert (settings.data.name, settings.data.source, settings.source) == ("my-shop", "auto", "table")
+    assert settings.prepare.tail_user_below == 3
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        (
+            "model.max_lenght: 9",
+            r"mine.yaml: unknown key 'model.max_lenght' \(value 9\): did you mean 'model.max_l",
+        ),
+        (
+            "embed.encoder.name: x",
+            r"mine.yaml: unknown key 'embed.encoder.name' \(value 'x'\): did you mean 'embed",
+        ),
+        ("model.max_length: long", r"mine.yaml: key 'model.max_length' has the value 'long'"),
+        ("model: [1, 2", r"mine.yaml is no valid YAML"),
+        ("yelp", r"mine.yaml holds no keys"),
+    ],
+)
+def test_mistakes_in_a_preset_change_nothing(tmp_path, file, preset, message):
+    before = file.read_text()
+    (tmp_path / "mine.yaml").write_text(preset)
+    with pytest.raises(InputError, match=message):
+        switch("mine", file, tmp_path)
+    assert file.read_text() == before
+    assert not list(tmp_path.glob(".params*"))
+
+
+def test_switch_names_what_is_wrong(tmp_path, file):
+    with pytest.raises(InputError, match=r"params.yaml: key 'data.name' has the value '../x'"):
+        switch("../x", file)
+    with pytest.raises(InputError, match=r"nowhere.yaml does not exist: name a settings file"):
+        switch("yelp", tmp_path / "nowhere.yaml")
+    file.write_text("a: 1\n")
+    with pytest.raises(InputError, match=r"params.yaml: unknown key 'data.name' .*: add it to the settings"):
+        switch("my-shop", file)
 
 
 def test_every_run_is_a_target_once():

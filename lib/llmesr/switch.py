@@ -1,16 +1,21 @@
 """Switch the dataset, or list the runs, from the command line.
 
-`python -m llmesr.switch NAME` writes `data.name` into params.yaml and leaves its comments alone;
-`python -m llmesr.switch --runs` prints the DVC targets of all runs, the slowest first.
+`python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
+without such a file only `data.name` and `data.source` change. `python -m llmesr.switch --runs` prints the DVC
+targets of all runs, the slowest first.
 """
 
-import re
 import sys
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from llmesr.errors import InputError
-from llmesr.paths import ROOT, replacing
-from llmesr.settings import load
+from llmesr.paths import ROOT, replacing, shown
+from llmesr.settings import hint, load
 
 SLOWEST_FIRST = (
     ("llmesr", "melt", "cities", "rlmrec_gen", "rlmrec_con", "llminit", "none"),
@@ -18,21 +23,41 @@ SLOWEST_FIRST = (
 )
 
 
-def switch(name: str, file: Path = ROOT / "params.yaml") -> None:
-    """Set `data.name`, and `data.source` to `auto`, in a settings file.
+class _Representer(RoundTripRepresenter):
+    """Writes null as `null`; ruamel would leave the value empty."""
+
+
+_Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
+def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / "presets") -> None:
+    """Turn a settings file to another dataset.
+
+    Args:
+        name: of a preset, or of a folder of one's own data.
+        file: the settings, whose comments and form stay as they are.
+        presets: the folder of `<name>.yaml`, each with dotted keys and their values. Without one of that name
+            `data.name` is set, and `data.source` to `auto`; other keys keep what an earlier preset gave them.
 
     Raises:
-        InputError: the file does not have the keys, or would not be valid afterwards.
+        InputError: a file is no YAML, a preset's key is not in the settings, or they would not be valid afterwards.
     """
-    text = file.read_text(encoding="utf-8")
-    section = re.search(r"^data:\n(?:[ #].*\n|\n)*", text, re.MULTILINE)
-    if section is None:
-        raise InputError(f"{file.name} has no section 'data': add it")
-    changed = re.sub(r"^(  name: +)[^\s#]+", rf"\g<1>{name}", section[0], flags=re.MULTILINE)
-    changed = re.sub(r"^(  source: +)[^\s#]+", r"\g<1>auto", changed, flags=re.MULTILINE)
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = 10_000  # never break a line
+    preset = {path.stem: path for path in presets.glob("*.yaml")}.get(name)
+    changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto"}
+    settings = _read(yaml, file)
+    for key, value in changes.items():
+        _set(settings, key, value, preset or file)
     with replacing(file) as temporary:
-        temporary.write_text(text.replace(section[0], changed), encoding="utf-8")
-        load(temporary)
+        with temporary.open("w", encoding="utf-8") as stream:
+            yaml.dump(settings, stream)
+        try:
+            load(temporary)
+        except InputError as problem:  # which names the temporary file
+            raise InputError(str(problem).replace(shown(temporary), shown(preset or file))) from None
 
 
 def targets() -> list[str]:
@@ -41,6 +66,29 @@ def targets() -> list[str]:
     methods, backbones = SLOWEST_FIRST
     runs.sort(key=lambda run: (methods.index(run[1]), backbones.index(run[0]), run[2]))
     return [f"train@{backbone}-{method}-{seed}" for backbone, method, seed in runs]
+
+
+def _read(yaml: YAML, file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{shown(file)} does not exist: name a settings file") from None
+    except YAMLError as error:
+        raise InputError(f"{shown(file)} is no valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{shown(file)} holds no keys: write 'key: value' lines")
+    return content
+
+
+def _set(settings: dict[str, Any], key: str, value: object, file: Path) -> None:
+    """Set a dotted key that is there already."""
+    *parents, leaf = str(key).split(".")
+    section: Any = settings
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or leaf not in section:
+        raise InputError(f"{shown(file)}: unknown key '{key}' (value {value!r}): {hint(str(key))}")
+    section[leaf] = value
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ __all__ = [
     "SasRec",
     "Settings",
     "Train",
+    "hint",
     "load",
 ]
 
@@ -71,6 +72,14 @@ def load(file: str | Path = "params.yaml") -> Settings:
         raise InputError(f"{shown(path)}: " + "; ".join(lines)) from None
 
 
+def hint(key: str) -> str:
+    """Say what to do about a key that is not there: the nearest known one, if any is near."""
+    near = difflib.get_close_matches(key, _known_keys(Settings), n=1, cutoff=0.5)
+    if near == [key]:
+        return "add it to the settings"
+    return f"did you mean '{near[0]}'?" if near else "remove it"
+
+
 def _explain(problem: dict[str, Any], raw: dict[str, Any]) -> str:
     """Say one pydantic problem as key, value and what to do."""
     # the discriminator of a union shows up in the path but is no key of the file
@@ -79,9 +88,7 @@ def _explain(problem: dict[str, Any], raw: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"key '{key}' is missing: add it"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _known_keys(Settings), n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else "remove it"
-        return f"unknown key '{key}' (value {problem['input']!r}): {hint}"
+        return f"unknown key '{key}' (value {problem['input']!r}): {hint(key)}"
     if problem["type"] == "value_error":  # of a whole section: its values would only bury the message
         return f"section '{key}': {problem['msg'].removeprefix('Value error, ')}"
     return f"key '{key}' has the value {problem['input']!r}: {problem['msg']}"
