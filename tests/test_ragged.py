@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ragged
-from llmesr.models.attention import attend, attention_map
+from llmesr.models.attention import SelfAttention, attend, attention_map
 from llmesr.models.dropout import Dropout
 from llmesr.models.ragged import SHORT
 
@@ -24,9 +24,29 @@ def test_ragged_operations_by_hand():
     assert whole.drop_last(least=0).lengths.tolist() == [2, 0, 1]
     assert whole.drop_last(least=0).append(9).items.tolist() == [1, 2, 9, 9, 5, 9]
     assert whole.join(ragged([7, 8])).lengths.tolist() == [3, 1, 2, 2]
+    assert whole.take(torch.tensor([2, 0]), latest=torch.tensor([1, 2])).items.tolist() == [6, 2, 3]
+    prefixes = whole.prefixes(torch.tensor([4, 2, 3]), latest=2)
+    assert (prefixes.items.tolist(), prefixes.lengths.tolist()) == ([5, 2, 3, 4], [1, 2, 1])
     order, sizes = whole.time_major
     assert whole.items[order].tolist() == [1, 5, 4, 2, 6, 3]
     assert sizes.tolist() == [3, 2, 1]
+
+
+def test_occurrences_and_samples():
+    whole = ragged([3, 1, 3], [1, 3])
+    places = whole.occurrences(4)
+    assert [places.take(torch.tensor([item]), 9).items.tolist() for item in range(5)] == [[], [1, 3], [], [0, 2, 4], []]
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(50):
+        drawn = places.sample(torch.tensor([9, 1, 9, 2, 9]))
+        assert drawn.lengths.tolist() == [0, 1, 0, 2, 0]
+        one, *two = drawn.items.tolist()
+        assert one in (1, 3)
+        assert len(set(two)) == 2
+        assert set(two) <= {0, 2, 4}
+        seen |= {one, *two}
+    assert seen == {0, 1, 2, 3, 4}
 
 
 def test_groups_hold_every_position_once():
@@ -67,6 +87,32 @@ def test_attention_equals_the_textbook(causal, heads):
     for i, view in itertools.product(range(len(lengths)), range(2)):
         expected = plain_attention(*(part[i][:, view] for part in parts), heads, causal)
         torch.testing.assert_close(found.split(lengths)[i][:, view], expected)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_padding_that_is_attended_to_equals_zero_vectors_on_the_left(causal):
+    """As in LLM-ESR's code: the sequence is filled up to T with zero vectors, which nothing masks."""
+    torch.manual_seed(0)
+    lengths, T, hidden = (3, 1, 20, 24), 24, 8
+    attention = SelfAttention(hidden, heads=2, dropout=0.0, padded_to=T).eval()
+    whole, x = ragged(*[[1] * n for n in lengths]), torch.randn(sum(lengths), 2, hidden)
+    found = attention(x, x, whole, causal)
+    for part, mine in zip(x.split(lengths), found.split(lengths), strict=True):
+        zeros = torch.zeros(T - len(part), 2, hidden)
+        padded = torch.cat([zeros, part])
+        for view in range(2):
+            q = attention.query(padded[:, view])
+            k, v = attention.key_value(padded[:, view]).chunk(2, -1)
+            expected = attention.out(plain_attention(q, k, v, 2, causal))[len(zeros) :]
+            torch.testing.assert_close(mine[:, view], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_padding_with_dropout_of_nothing_equals_the_fused_kernel(causal):
+    torch.manual_seed(0)
+    whole, x = ragged([1] * 3, [1], [1] * 20), torch.randn(24, 8)
+    attention = SelfAttention(8, heads=2, dropout=1e-9, padded_to=20)
+    torch.testing.assert_close(attention(x, x, whole, causal), attention.eval()(x, x, whole, causal))
 
 
 def test_attention_with_dropout_of_nothing_equals_the_fused_kernel():

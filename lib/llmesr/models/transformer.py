@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from llmesr.models.attention import SelfAttention
 from llmesr.models.dropout import Dropout
 from llmesr.models.ragged import Ragged
+from llmesr.settings import Bert4Rec, Model, SasRec
 
 
 class Positions(nn.Module):
@@ -27,10 +28,10 @@ class Positions(nn.Module):
 class Block(nn.Module):
     """One block as in SASRec's code: the normed query is also the residual; feed-forward of width D with ReLU."""
 
-    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(self, hidden: int, heads: int, dropout: float, padded_to: int | None) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(hidden, eps=1e-8)
-        self.attention = SelfAttention(hidden, heads, dropout)
+        self.attention = SelfAttention(hidden, heads, dropout, padded_to)
         self.norm_feed_forward = nn.LayerNorm(hidden, eps=1e-8)
         self.feed_forward = nn.Sequential(
             nn.Linear(hidden, hidden),
@@ -50,9 +51,13 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     """A stack of blocks and a last norm."""
 
-    def __init__(self, blocks: int, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(self, settings: SasRec | Bert4Rec, model: Model) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(hidden, heads, dropout) for _ in range(blocks))
+        hidden = model.hidden
+        padded_to = model.max_length if settings.attend_padding else None
+        self.blocks = nn.ModuleList(
+            Block(hidden, settings.heads, model.dropout, padded_to) for _ in range(settings.blocks)
+        )
         self.norm = nn.LayerNorm(hidden, eps=1e-8)
 
     def forward(self, x: Tensor, sequences: Ragged, causal: bool) -> Tensor:

@@ -148,6 +148,7 @@ class SasRec(Section):
     blocks: Positive
     heads: Positive
     causal: bool
+    attend_padding: bool
 
 
 class Bert4Rec(Section):
@@ -156,6 +157,7 @@ class Bert4Rec(Section):
     blocks: Positive
     heads: Positive
     mask_share: Share
+    attend_padding: bool
 
 
 class Backbones(Section):

@@ -17,7 +17,7 @@ class BERT4Rec(nn.Module):
         super().__init__()
         self.mask_share = settings.mask_share
         self.positions = Positions(model.hidden, model.max_length, model.dropout)
-        self.blocks = Blocks(settings.blocks, model.hidden, settings.heads, model.dropout)
+        self.blocks = Blocks(settings, model)
 
     def place(self, x: Tensor, sequences: Ragged) -> Tensor:
         """Scale, add positions, drop out: (N, D)."""
