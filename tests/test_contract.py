@@ -77,6 +77,10 @@ def test_a_stage_depends_on_its_notebook_and_on_all_code_it_runs(notebook):
     assert {dep for dep in deps if dep.startswith("lib/")} == expected
 
 
+def test_embeddings_depend_on_the_language_models():
+    assert "data/models" in PIPELINE["embed"]["deps"]
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_every_parameter_that_dvc_passes_exists(notebook):
     cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]

@@ -1,26 +1,18 @@
-"""Stage 02: prompts, encoders, the cache, PCA."""
-
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+"""Stage 02: prompts, the cache, PCA; encoders are in test_encoders.py."""
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from conftest import ROOT, changed
 from llmesr import embed
-from llmesr.embed import api_encoder, local_encoder
 from llmesr.embed.cache import encode_cached
-from llmesr.embed.local_encoder import _batches, pool
 from llmesr.embed.look import nearest_items
 from llmesr.embed.prompts import item_prompts, plain_text, user_prompts
 from llmesr.embed.reduce import reduce
 from llmesr.errors import InputError
 from llmesr.paths import artifact
 from llmesr.prepare.dataset import Sequences
-from llmesr.settings import ApiEncoder, LocalEncoder, load
+from llmesr.settings import LocalEncoder, load
 
 # --- prompts ---
 
@@ -80,150 +72,6 @@ def test_no_held_out_title_gets_into_a_users_text(data, tiny):
     for user, text in enumerate(users):
         for held_out in (data.validation.items[user], test["item"][user]):
             assert data.titles[held_out] not in text  # the tiny dataset has no repeats
-
-
-# --- local encoders ---
-
-
-def test_pooling_by_hand():
-    states = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]], [[5.0, 6.0], [7.0, 8.0], [9.0, 0.0]]])
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    assert pool(states, mask, "mean").tolist() == [[2, 3], [7, pytest.approx(14 / 3)]]
-    assert pool(states, mask, "last").tolist() == [[3, 4], [9, 0]]
-    assert pool(states, mask, "cls").tolist() == [[1, 2], [5, 6]]
-
-
-def test_batches_hold_everything_once_within_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 60, 200).tolist()
-    batches = _batches(lengths, 256)
-    assert sorted(i for batch in batches for i in batch) == list(range(200))
-    assert all(max(lengths[i] for i in batch) * len(batch) <= 256 for batch in batches)
-    assert _batches([500], 256) == [[0]]  # one that is longer than the budget still gets its turn
-
-
-def encode_all(texts, encoder, batch_tokens=4096):
-    rows = {}
-    for batch, vectors in local_encoder.encode(texts, encoder, batch_tokens):
-        rows.update(zip(batch, vectors, strict=True))
-    return np.stack([rows[i] for i in range(len(texts))])
-
-
-TEXTS = ["a tent for two", "camping tent, two persons", "espresso machine", "a much longer text " * 12]
-
-
-def test_minilm_knows_what_is_similar_and_does_not_depend_on_the_batch():
-    encoder = load().embed.encoders["minilm"].model_copy(update={"dtype": "float32"})
-    vectors = encode_all(TEXTS, encoder)
-    assert vectors.shape == (4, 384)
-    for text, vector in zip(TEXTS, vectors, strict=True):
-        np.testing.assert_allclose(encode_all([text], encoder)[0], vector, atol=1e-5)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert unit[0] @ unit[1] > 0.7 > 0.3 > unit[0] @ unit[2]
-
-
-def test_smollm2_reads_its_gguf_weights():
-    encoder = load().embed.encoders["smollm2"]
-    vectors = encode_all(TEXTS[:3], encoder)
-    assert vectors.shape == (3, 576)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert unit[0] @ unit[1] > unit[0] @ unit[2]
-
-
-def test_encoder_that_cannot_be_found_is_named(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    encoder = LocalEncoder(
-        kind="transformers", model="data/models/nope", gguf_file=None, pooling="mean", max_tokens=9, dtype="auto"
-    )
-    with pytest.raises(InputError, match=r"encoder 'data/models/nope' cannot be loaded .*run `make data`"):
-        encode_all(["x"], encoder)
-
-
-# --- an OpenAI-compatible endpoint ---
-
-
-class Endpoint(BaseHTTPRequestHandler):
-    """Answers embeddings of (length of the text, 1); fails first, as often as it is told."""
-
-    failures: ClassVar[list[int]] = []
-    requests: ClassVar[list[dict]] = []
-    drop = 0
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append({"path": self.path, "key": self.headers["Authorization"], **body})
-        if self.failures:
-            self.send_response(self.failures.pop(0))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            return
-        rows = [{"object": "embedding", "index": i, "embedding": [len(t), 1]} for i, t in enumerate(body["input"])]
-        usage = {"prompt_tokens": 1, "total_tokens": 1}
-        rows = rows[::-1][self.drop :]  # any order is allowed
-        answer = json.dumps({"object": "list", "data": rows, "model": body["model"], "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def endpoint(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(Endpoint, "failures", [])
-    monkeypatch.setattr(Endpoint, "requests", [])
-    monkeypatch.setattr(Endpoint, "drop", 0)
-    monkeypatch.setenv("TEST_KEY", "secret")
-    yield ApiEncoder(
-        kind="api",
-        model="some-model",
-        base_url=f"http://127.0.0.1:{server.server_port}/v1",
-        key_variable="TEST_KEY",
-        batch_size=2,
-        retries=2,
-        timeout_seconds=10.0,
-    )
-    server.shutdown()
-    server.server_close()
-
-
-def test_endpoint_is_asked_in_batches_and_again_after_a_failure(endpoint):
-    Endpoint.failures[:] = [429, 503]
-    found = list(api_encoder.encode(["a", "bb", "ccc"], endpoint))
-    assert [(batch, vectors.tolist()) for batch, vectors in found] == [([0, 1], [[1, 1], [2, 1]]), ([2], [[3, 1]])]
-    assert [request["input"] for request in Endpoint.requests] == [["a", "bb"]] * 3 + [["ccc"]]
-    assert Endpoint.requests[0]["path"] == "/v1/embeddings"
-    assert Endpoint.requests[0]["key"] == "Bearer secret"
-
-
-def test_endpoint_that_keeps_failing_or_answers_too_little_is_named(endpoint, monkeypatch):
-    Endpoint.failures[:] = [500] * 9
-    with pytest.raises(InputError, match=r"encoder at http://127.0.0.1:\d+/v1 failed"):
-        list(api_encoder.encode(["a"], endpoint))
-    assert len(Endpoint.requests) == 3
-    Endpoint.failures[:] = []
-    monkeypatch.setattr(Endpoint, "drop", 1)
-    with pytest.raises(InputError, match=r"gave 1 vectors for 2 texts"):
-        list(api_encoder.encode(["a", "b"], endpoint))
-
-
-def test_missing_key_is_named(endpoint, monkeypatch):
-    monkeypatch.delenv("TEST_KEY")
-    with pytest.raises(InputError, match=r"environment variable TEST_KEY is not set"):
-        list(api_encoder.encode(["a"], endpoint))
-
-
-def test_endpoint_serves_a_whole_stage(endpoint, data, tiny):
-    raw = changed(tiny).model_dump(by_alias=True)
-    raw["embed"]["encoders"]["mine"] = endpoint.model_dump()
-    raw["embed"].update(encoder="mine", normalize=False)
-    found = embed.run(type(tiny).model_validate(raw), data)
-    assert found.items.shape == (49, 2)
-    lengths = [len(text) for text in embed.prompts(data, tiny)[0]]
-    assert found.items[1:, 0].tolist() == lengths
 
 
 # --- the cache ---

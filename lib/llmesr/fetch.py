@@ -17,7 +17,7 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from llmesr.errors import InputError
-from llmesr.paths import ROOT, replacing, shown
+from llmesr.paths import ROOT, replacing, sha256, shown
 
 PINS = ROOT / "requirements-data.txt"
 
@@ -94,7 +94,7 @@ def missing(data: Path, members: Iterable[Member] = MEMBERS) -> list[Member]:
         file = data / member.target
         if not file.exists():
             absent.append(member)
-        elif _sha256(file) != member.sha256:
+        elif sha256(file) != member.sha256:
             raise InputError(f"{shown(file)} is damaged (its SHA-256 is wrong): delete it and fetch again")
     return absent
 
@@ -163,11 +163,6 @@ def check(root: Path = ROOT) -> str | None:
     if more := sorted(set(files) - builtin):
         return f"data/ holds {len(more)} further files ({more[0]}, …): `dvc repro` will note them in data.dvc"
     raise InputError("data/ is not what data.dvc pins: restore data.dvc (`git checkout data.dvc`), or delete data/")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

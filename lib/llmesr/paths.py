@@ -4,6 +4,7 @@ papermill runs a notebook in the caller's folder and nbval in the notebook's, so
 mean two things.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,12 @@ def results(dataset: str) -> Path:
 def shown(path: Path) -> str:
     """Name a file the way a reader finds it: from the project root if it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def sha256(path: Path) -> str:
+    """Compute a file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -53,11 +53,11 @@ def encode(texts: list[str], settings: Settings) -> np.ndarray:
             texts, identity, lambda lacking: api_encoder.encode(lacking, encoder), embedding_cache()
         )
     else:
-        identity = encoder.model_dump_json()
+        name, budget = settings.embed.encoder, settings.embed.batch_tokens
         vectors = encode_cached(
             texts,
-            identity,
-            lambda lacking: local_encoder.encode(lacking, encoder, settings.embed.batch_tokens),
+            local_encoder.identity(encoder),
+            lambda lacking: local_encoder.encode(lacking, encoder, budget, name),
             embedding_cache(),
         )
     if settings.embed.normalize:

@@ -35,19 +35,22 @@ def encode(texts: Sequence[str], settings: ApiEncoder) -> Iterator[tuple[list[in
     )
     for start in tqdm(range(0, len(texts), settings.batch_size), desc="encode", unit="batch"):
         batch = list(range(start, min(start + settings.batch_size, len(texts))))
-        try:
-            answer = client.embeddings.create(
-                model=settings.model, input=[texts[i] for i in batch], encoding_format="float"
-            )
-        except OpenAIError as error:
-            raise InputError(f"encoder at {settings.base_url} failed: {error}") from None
-        rows = sorted(answer.data, key=lambda row: row.index)
-        if len(rows) != len(batch):
-            raise InputError(
-                f"encoder at {settings.base_url} gave {len(rows)} vectors for {len(batch)} texts: "
-                "check 'embed.encoders'"
-            )
-        vectors = np.array([row.embedding for row in rows], dtype=np.float32)
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise InputError(f"encoder at {settings.base_url} gave vectors that are not finite: check 'embed.encoders'")
-        yield batch, vectors
+        yield batch, _ask(client, [texts[i] for i in batch], settings)
+
+
+def _ask(client: OpenAI, texts: list[str], settings: ApiEncoder) -> np.ndarray:
+    """Get the vectors of one batch, in its order."""
+    where = f"encoder at {settings.base_url}"
+    try:
+        answer = client.embeddings.create(model=settings.model, input=texts, encoding_format="float")
+        vectors = [row.embedding for row in sorted(answer.data, key=lambda row: row.index)]
+        table = np.array(vectors, dtype=np.float32)
+    except OpenAIError as error:
+        raise InputError(f"{where} failed: {error}") from None
+    except (AttributeError, TypeError, ValueError):  # the client does not check the body: HTML, other JSON, half of it
+        raise InputError(f"{where} answers, but not with embeddings: check 'base_url' in 'embed.encoders'") from None
+    if len(vectors) != len(texts):
+        raise InputError(f"{where} gave {len(vectors)} vectors for {len(texts)} texts: check 'base_url' and 'model'")
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise InputError(f"{where} gave vectors that are not finite: check 'embed.encoders'")
+    return table

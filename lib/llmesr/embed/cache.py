@@ -1,4 +1,4 @@
-"""Embeddings are kept by (encoder, pooling, text): only what is missing is ever encoded."""
+"""Embeddings are kept by (encoder with its weights, pooling, precision, text): only what is missing is ever encoded."""
 
 import hashlib
 import sqlite3

@@ -1,17 +1,43 @@
 """A language model run here with `transformers`: texts in, one vector a text out."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmesr.devices import computes_bfloat16, pick_device
 from llmesr.errors import InputError
-from llmesr.paths import ROOT, shown
+from llmesr.paths import ROOT, sha256, shown
 from llmesr.settings import LocalEncoder
+
+READ_FROM_A_FOLDER = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+"""Weights, configuration and tokenizer; a GGUF file holds all three."""
+
+
+def dtype(settings: LocalEncoder) -> Literal["bfloat16", "float32"]:
+    """Name the precision that the encoder computes in: `auto` is bfloat16 where the machine has it in hardware."""
+    if settings.dtype == "auto":
+        return "bfloat16" if computes_bfloat16(pick_device("auto")) else "float32"
+    return settings.dtype
+
+
+def identity(settings: LocalEncoder) -> str:
+    """Say what vectors depend on beside the text: the settings, with `auto` resolved, and the model itself.
+
+    A model in a local folder is known by the content of its files, one elsewhere by its id.
+    """
+    model, folder = settings.model, ROOT / settings.model
+    if folder.is_dir():
+        patterns = (settings.gguf_file,) if settings.gguf_file else READ_FROM_A_FOLDER
+        files = sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
+        digests = "".join(f"{file.name} {sha256(file)}\n" for file in files)
+        model = hashlib.sha256(digests.encode()).hexdigest()
+    return settings.model_copy(update={"model": model, "dtype": dtype(settings)}).model_dump_json()
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -34,27 +60,42 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     return states[:, 0]
 
 
-def encode(texts: Sequence[str], settings: LocalEncoder, batch_tokens: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def encode(
+    texts: Sequence[str], settings: LocalEncoder, batch_tokens: int, name: str
+) -> Iterator[tuple[list[int], np.ndarray]]:
     """Encode texts in batches of similar length, longest first.
 
     Args:
         texts: what to encode.
         settings: model, pooling, cut.
         batch_tokens: tokens a batch at most, padding included.
+        name: of the encoder in `embed.encoders`, for errors.
 
     Yields:
         the positions of a batch in `texts`, and their (b, L) float32 vectors.
 
     Raises:
-        InputError: the model cannot be found or loaded.
+        InputError: the model cannot be found or loaded, reads fewer tokens than `max_tokens`, or gives vectors that
+            are not finite.
     """
     tokenizer, model = _load(settings)
+    if settings.max_tokens > (limit := _most_tokens(tokenizer, model)):
+        raise InputError(
+            f"key 'embed.encoders.{name}.max_tokens' is {settings.max_tokens}, but '{settings.model}' reads {limit} "
+            f"tokens at most: set it to {limit} or less"
+        )
     tokens = tokenizer(list(texts), truncation=True, max_length=settings.max_tokens)["input_ids"]
     for batch in tqdm(_batches([len(row) for row in tokens], batch_tokens), desc="encode", unit="batch"):
         padded = tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt").to(model.device)
         with torch.inference_mode():
             states = model(**padded).last_hidden_state
-        yield batch, pool(states, padded["attention_mask"], settings.pooling).cpu().numpy()
+        vectors = pool(states, padded["attention_mask"], settings.pooling).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise InputError(
+                f"encoder '{settings.model}' gave vectors that are not finite: set "
+                f"'embed.encoders.{name}.dtype' to float32, or fetch its weights anew"
+            )
+        yield batch, vectors
 
 
 def _batches(lengths: list[int], batch_tokens: int) -> list[list[int]]:
@@ -68,23 +109,27 @@ def _batches(lengths: list[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _load(settings: LocalEncoder) -> tuple:
+def _most_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Return how long a text the model reads, by its own files; the tokenizer alone may not know."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+
+
+def _load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Load tokenizer and model, from a folder below the root if there is one, else by model id."""
     folder = ROOT / settings.model
     source = str(folder) if folder.is_dir() else settings.model
-    device = pick_device("auto")
-    wanted = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
-    if settings.dtype == "auto" and computes_bfloat16(device):
-        wanted = torch.bfloat16
     options = {"gguf_file": settings.gguf_file} if settings.gguf_file else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModel.from_pretrained(source, dtype=wanted, **options).eval().to(device)
-    except (OSError, ValueError) as error:
+        model = AutoModel.from_pretrained(source, dtype=getattr(torch, dtype(settings)), **options)
+    except Exception as error:  # a damaged file fails anywhere in the readers of safetensors, GGUF and tokenizers
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"encoder '{settings.model}' cannot be loaded ({str(error).splitlines()[0]}): run `make data`, or name "
+            f"encoder '{settings.model}' cannot be loaded ({reason}): run `make data`, or name "
             f"a model id or a folder below {shown(Path(ROOT))} in 'embed.encoders'"
         ) from None
+    model = model.eval().to(pick_device("auto"))
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
