@@ -197,6 +197,11 @@ def test_every_user_is_seen_once_an_epoch(given, monkeypatch):
     assert sorted(seen) == list(range(given[1].n_users))
 
 
+def test_a_batch_of_one_trains_every_backbone(given):
+    for backbone in BACKBONES:
+        assert len(run(given, backbone, "none", train__epochs=1, train__batch_size=1).history) == 1
+
+
 def test_stops_when_patience_is_over(given, monkeypatch):
     values = iter([0.1, 0.3, 0.2, 0.2, 0.3, 0.4])
     monkeypatch.setattr(loop, "validate", lambda *_: {"NDCG@10": next(values), "HR@10": 0.0})

@@ -167,7 +167,8 @@ def _train_and_validate(
     """Do one epoch and measure it."""
     began = time.monotonic()
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-    users = settings.batch_size // (2 if model.backbone.objective == "cloze" else 1)  # a cloze user is two sequences
+    # a cloze user is two sequences, and no batch is smaller than a user
+    users = max(1, settings.batch_size // (2 if model.backbone.objective == "cloze" else 1))
     model.train()
     model.start_epoch(lesson(model, task, seed, epoch, settings.epochs))
     loss = _epoch(model, task, sampler, optimizer, users, settings.negatives)
