@@ -1,5 +1,6 @@
 """Which device computes, with how many threads, and in which precision."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,14 +10,18 @@ from llmesr.errors import InputError
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Return the device: `auto` takes a GPU if there is one.
+    """Return the device: `auto` takes a GPU if there is one, which is then made to add up in a fixed order.
 
     Raises:
         InputError: `cuda` is asked for and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("key 'train.device' is 'cuda' but torch sees no GPU: set it to 'auto' or 'cpu'")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # cuBLAS reads it once, when the first tensor gets to the GPU; without it, its sums differ from run to run
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return torch.device("cuda")
 
 
 def computes_bfloat16(device: torch.device) -> bool:
