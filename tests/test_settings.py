@@ -39,7 +39,42 @@ def test_both_settings_files_are_valid_and_frozen():
         ("matrix.methods", ["llm-esr"], r"key 'matrix.methods.0' has the value 'llm-esr'"),
         ("matrix.seeds", [], r"key 'matrix.seeds' has the value \[\]"),
         ("embed.encoder", "nope", r"section 'embed': encoder 'nope' is not among ada-002, minilm"),
-        ("embed.encoders.minilm.pool", "mean", r"unknown key 'embed.encoders.minilm.pool'"),
+        (
+            "embed.encoders.minilm.pool",
+            "mean",
+            r"unknown key 'embed.encoders.minilm.pool' .*: did you mean 'embed.encoders.minilm.pooling'",
+        ),
+        (
+            "embed.encoders.ada-002.retry",
+            3,
+            r"unknown key 'embed.encoders.ada-002.retry' .*: did you mean 'embed.encoders.ada-002.retries'",
+        ),
+        ("embed.encoders.minilm.max_tokens", 0, r"key 'embed.encoders.minilm.max_tokens' has the value 0"),
+        (
+            "report.metric",
+            "MRR@10",
+            r"yaml: key 'report.metric' has the value 'MRR@10', which is not among HR@5, .*choose",
+        ),
+        ("report.metric", "NDCG@7", r"key 'report.metric' has the value 'NDCG@7', .* its cut-off to 'evaluate.top_k'"),
+        ("evaluate.top_k", [5, 20], r"key 'evaluate.top_k' has the value \[5, 20\]: 10 is missing, .*add it"),
+        ("evaluate.top_k", [0, 10], r"key 'evaluate.top_k.0' has the value 0"),
+        ("evaluate.top_k", [10, 10], r"key 'evaluate.top_k' has the value \[10, 10\]: 10 occurs twice: keep one"),
+        (
+            "prepare.length_edges",
+            [5, 15, 10, 20],
+            r"key 'prepare.length_edges' has the value .* must be above 0 and ascend",
+        ),
+        (
+            "prepare.length_edges",
+            [5, 5, 10, 20],
+            r"key 'prepare.length_edges' has the value .* must be above 0 and ascend",
+        ),
+        ("prepare.popularity_edges", [0, 1, 2, 3], r"key 'prepare.popularity_edges' .* must be above 0 and ascend"),
+        ("prepare.seed", -1, r"key 'prepare.seed' has the value -1"),
+        ("matrix.seeds", [1, -2], r"key 'matrix.seeds.1' has the value -2"),
+        ("matrix.seeds", [1, 1], r"key 'matrix.seeds' has the value \[1, 1\]: 1 occurs twice: keep one"),
+        ("matrix.backbones", ["sasrec"] * 2, r"key 'matrix.backbones' .*: 'sasrec' occurs twice: keep one"),
+        ("matrix.methods", ["none"] * 2, r"key 'matrix.methods' .*: 'none' occurs twice: keep one"),
         ("prepare.recipes.table.departments", [], r"unknown key 'prepare.recipes.table.departments'"),
     ],
 )
@@ -64,8 +99,27 @@ def test_missing_and_broken_files(tmp_path):
         load(tmp_path / "nowhere.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2")
-    with pytest.raises(InputError, match=r"no valid YAML"):
+    with pytest.raises(InputError, match=r"^\S+broken.yaml is no valid YAML \(line 1: [^\n]+\): correct it$"):
         load(broken)
+    broken.write_bytes("name: Gemüse".encode("latin-1"))
+    with pytest.raises(InputError, match=r"broken.yaml cannot be read \([^\n]+\): name a settings file in UTF-8"):
+        load(broken)
+    broken.write_text("a: \0")
+    with pytest.raises(InputError, match=r"^\S+broken.yaml is no valid YAML \([^\n]+\): correct it$"):
+        load(broken)
+    with pytest.raises(InputError, match=r"cannot be read \([^\n]+\): name a settings file in UTF-8"):
+        load(tmp_path)
+
+
+def test_a_key_that_occurs_twice_is_named_with_its_line(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    file = tmp_path / "params.yaml"
+    file.write_text(text + "  metric: HR@10\n")
+    with pytest.raises(InputError, match=rf"\(line {len(text.splitlines()) + 1}: key 'metric' occurs twice\)"):
+        load(file)
+    file.write_text(text + "train: {}\n")
+    with pytest.raises(InputError, match=r"key 'train' occurs twice"):
+        load(file)
 
 
 def test_missing_recipe_is_an_error_only_when_it_is_needed(tmp_path):

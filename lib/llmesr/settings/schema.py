@@ -3,12 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from llmesr.errors import InputError
+from llmesr.metrics import METRICS
 from llmesr.paths import from_root
-from llmesr.settings.base import Integers, Positive, Section, Share, Strings
+from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct
 from llmesr.settings.methods import MethodName, Methods
+
+
+def _with_ten(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
+    if 10 not in cutoffs:
+        raise ValueError("10 is missing, at which tables and summaries are made: add it")
+    return cutoffs
+
 
 BackboneName = Literal["gru4rec", "bert4rec", "sasrec"]
 
@@ -67,12 +75,12 @@ class Prepare(Section):
 
     recipes: Recipes
     negatives: Positive
-    seed: int
+    seed: Seed
     tail_quantile: Share
     tail_user_below: Positive | None
     tail_item_below: Positive | None
-    length_edges: Annotated[tuple[int, int, int, int], Field(strict=False)]
-    popularity_edges: Annotated[tuple[int, int, int, int], Field(strict=False)]
+    length_edges: Edges
+    popularity_edges: Edges
 
 
 class LocalEncoder(Section):
@@ -171,9 +179,9 @@ class Backbones(Section):
 class Matrix(Section):
     """The runs: every combination of these."""
 
-    backbones: Annotated[tuple[BackboneName, ...], Field(strict=False, min_length=1)]
-    methods: Annotated[tuple[MethodName, ...], Field(strict=False, min_length=1)]
-    seeds: Annotated[Integers, Field(min_length=1)]
+    backbones: Annotated[tuple[BackboneName, ...], *Several]
+    methods: Annotated[tuple[MethodName, ...], *Several]
+    seeds: Annotated[tuple[Seed, ...], *Several]
 
     def runs(self) -> list[tuple[str, str, int]]:
         """List (backbone, method, seed) in a fixed order."""
@@ -197,8 +205,8 @@ class Train(Section):
 class Evaluate(Section):
     """Stage 05: the only reader of the test split."""
 
-    top_k: Annotated[Integers, Field(min_length=1)]
-    references: Annotated[tuple[Literal["popularity", "item_knn"], ...], Field(strict=False)]
+    top_k: Annotated[tuple[Positive, ...], *Several, AfterValidator(_with_ten)]
+    references: Annotated[tuple[Literal["popularity", "item_knn"], ...], Field(strict=False), AfterValidator(distinct)]
     redraw_negatives: bool
     exclude_seen: bool
 
@@ -224,6 +232,16 @@ class Settings(Section):
     train: Train
     evaluate: Evaluate
     report: Report
+
+    @model_validator(mode="after")
+    def _metric_is_evaluated(self) -> "Settings":
+        evaluated = [f"{name}@{k}" for name in METRICS for k in self.evaluate.top_k]
+        if self.report.metric not in evaluated:
+            raise ValueError(
+                f"key 'report.metric' has the value '{self.report.metric}', which is not among "
+                f"{', '.join(evaluated)}: choose one, or add its cut-off to 'evaluate.top_k'"
+            )
+        return self
 
     @property
     def source(self) -> str:
