@@ -1,4 +1,4 @@
-"""Stage 01: filters, splits, groups, negatives, loaders."""
+"""Stage 01: filters, splits, groups, negatives; the loaders are in test_sources.py."""
 
 import numpy as np
 import polars as pl
@@ -8,11 +8,10 @@ from llmesr import prepare
 from llmesr.errors import InputError
 from llmesr.paths import artifact
 from llmesr.prepare import dataset
-from llmesr.prepare.card import gini
+from llmesr.prepare.card import describe, gini
 from llmesr.prepare.dataset import Sequences, Targets, append
 from llmesr.prepare.filters import first_only, k_core, one_pass
 from llmesr.prepare.groups import edge_label, edge_names, tail_label, tail_threshold
-from llmesr.prepare.sources import complete_journey, movielens_100k, table
 from llmesr.prepare.split import draw_negatives, leave_one_out
 
 
@@ -145,39 +144,25 @@ def test_nothing_left_is_an_error(root, tiny, table):
         prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine"))
 
 
-GOOD = "user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
-
-
-@pytest.mark.parametrize(
-    ("interactions", "items", "message"),
-    [
-        ("user,item_id,timestamp\nu,a,1\n", None, r"interactions.csv lacks the column 'user_id' \(it has user,"),
-        ("user_id,item_id,timestamp\nu,a,1\nu,x,2\n", None, r"interactions.csv, line 3: item 'x' is not in items.csv"),
-        ("user_id,item_id,timestamp\nu,a,1\nu,b,soon\n", None, r"line 3: timestamp 'soon' is neither a number nor"),
-        ("user_id,item_id,timestamp\nu,a,2024-01-01\nu,b,01/02\n", None, r"line 3: timestamp '01/02'"),
-        ("user_id,item_id,timestamp\n,a,1\n", None, r"line 2: 'user_id' is empty"),
-        ("user_id,item_id,timestamp\nu,a,\n", None, r"line 2: 'timestamp' is empty"),
-        (GOOD, "item_id,title\na,A\nb,B\na,C\nc,D\n", r"items.csv, line 2: item id 'a' occurs twice"),
-        (GOOD, "item_id,title,brand\na,A,x\nb,,\nc,C,z\n", r"items.csv, line 3: item 'b' has no text"),
-        ("user_id,item_id,timestamp\nu,a,1\nu,b,nan\n", None, r"line 3: timestamp 'nan' is neither a number nor"),
-        (GOOD, "item_id,title,group\na,A,x\nb,B,y\nc,C,z\n", r"has a column 'group', a name that is used here"),
-        (GOOD, "item_id,name\na,A\n", r"items.csv lacks the column 'title'"),
-    ],
-)
-def test_bad_tables_name_file_and_row(tiny, table, interactions, items, message):
-    folder = table(interactions, items) if items else table(interactions)
-    with pytest.raises(InputError, match=message):
-        table_load(folder, tiny)
-
-
-def table_load(folder, settings):
-    return table.load(folder, settings.recipe)
-
-
 def test_further_columns_of_interactions_do_no_harm(root, tiny, table):
     folder = table("user_id,item_id,timestamp,item,user,row\nu,a,1,9,9,9\nu,b,2,9,9,9\nu,c,3,9,9,9\n")
     prepared = prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine"))
     assert prepared.titles[prepared.train.items[0]] == "Apple"
+
+
+def test_the_card_counts_what_users_have():
+    users = pl.DataFrame({"length": [2, 11], "tail": ["tail_user", "head_user"]})  # the first is in training only
+    items = pl.DataFrame({"count": [4, 7], "tail": ["tail_item", "head_item"], "title": ["A", "B"]})
+    card = describe(users, items, np.array([2, 12]), {"user": 3, "item": 5})
+    assert (card["interactions"], card["average_length"], card["longest_user"]) == (14, 7.0, 12)
+    assert (card["users_under_10"], card["users_under_30"]) == (0.5, 1.0)
+
+
+def test_short_users_in_training_only_add_what_they_have_to_the_card(root, tiny, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\nv,a,4\n")
+    recipe = {"prepare__recipes__table__min_user": 1, "prepare__recipes__table__short_users": "train_only"}
+    card = prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine", **recipe)).card
+    assert (card["users"], card["interactions"], card["longest_user"]) == (2, 4, 3)
 
 
 def test_only_short_users_are_an_error(root, tiny, table):
@@ -187,59 +172,6 @@ def test_only_short_users_are_an_error(root, tiny, table):
         prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine", **recipe))
 
 
-def test_missing_table_is_named(tmp_path, tiny):
-    with pytest.raises(InputError, match=r"interactions.csv or .parquet is missing"):
-        table_load(tmp_path, tiny)
-
-
-def test_item_without_title_but_with_attributes_is_fine(tiny, table):
-    folder = table(GOOD, "item_id,title,brand\na,A,x\nb,,y\nc,C,\n")
-    assert table_load(folder, tiny)[1]["title"].to_list() == ["A", None, "C"]
-
-
-def test_formats_of_a_table_are_equivalent(tiny, table):
-    folder = table(GOOD)
-    plain = table_load(folder, tiny)
-    pl.read_csv(folder / "interactions.csv").write_parquet(folder / "interactions.parquet")
-    pl.read_csv(folder / "items.csv").write_ndjson(folder / "items.jsonl")
-    for file in ("interactions.csv", "items.csv"):
-        (folder / file).unlink()
-    other = table_load(folder, tiny)
-    assert plain[0].select("user_id", "item_id").equals(other[0].select("user_id", "item_id"))
-    assert plain[1].equals(other[1])
-
-
-def test_lists_of_attributes_are_joined(tiny, table):
-    folder = table(GOOD)
-    (folder / "items.csv").unlink()
-    rows = ('{"item_id": "a", "title": "A", "tags": ["x", "y"]}', '{"item_id": "b", "title": "B", "tags": []}')
-    (folder / "items.jsonl").write_text("\n".join((*rows, '{"item_id": "c", "title": "C", "tags": null}')))
-    assert table_load(folder, tiny)[1]["tags"].to_list() == ["x, y", "", None]
-
-
-def test_iso_dates_sort_as_time(tiny, table):
-    folder = table("user_id,item_id,timestamp\nu,a,2024-12-01\nu,b,2024-02-01T10:00:00\nu,c,2023-01-01\n")
-    assert table_load(folder, tiny)[0].sort("timestamp")["item_id"].to_list() == ["c", "b", "a"]
-
-
-def test_unknown_department_and_missing_files(tmp_path):
-    from llmesr.settings import load
-
-    recipe = load().prepare.recipes.complete_journey
-    with pytest.raises(InputError, match=r"transactions.parquet is missing: run `make data`"):
-        complete_journey.load(tmp_path, recipe)
-    pl.DataFrame({"product_id": [1], "department": ["PASTRY"]}).write_parquet(tmp_path / "products.parquet")
-    pl.DataFrame({"household_id": [1]}).write_parquet(tmp_path / "transactions.parquet")
-    with pytest.raises(InputError, match=r"names 'NUTRITION', which is not among PASTRY"):
-        complete_journey.load(tmp_path, recipe)
-
-
-def test_movielens_file_with_other_columns(tmp_path):
-    (tmp_path / "ml-100k.inter").write_text("user_id:token\titem_id:token\n1\t2\n")
-    with pytest.raises(InputError, match=r"ml-100k.inter lacks the column 'timestamp'"):
-        movielens_100k.load(tmp_path, None)
-
-
 def test_damaged_and_missing_artifacts(data):
     file = artifact("tiny", "prepare") / "train.parquet"
     file.write_bytes(file.read_bytes()[:100])
@@ -247,4 +179,15 @@ def test_damaged_and_missing_artifacts(data):
         dataset.load("tiny")
     file.unlink()
     with pytest.raises(InputError, match=r"train.parquet is missing: run `dvc repro prepare` first"):
+        dataset.load("tiny")
+
+
+def test_damaged_and_missing_card(data):
+    file = artifact("tiny", "prepare") / "card.json"
+    for content in (file.read_bytes()[:50], b"\xff\xfe", b""):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"card.json is damaged: delete it and run `dvc repro prepare`"):
+            dataset.load("tiny")
+    file.unlink()
+    with pytest.raises(InputError, match=r"card.json is missing: run `dvc repro prepare` first"):
         dataset.load("tiny")

@@ -35,7 +35,8 @@ def run(settings: Settings) -> Dataset:
             f"{shown(settings.folder)}: no user has the 3 interactions that leave-one-out needs: get more data"
         )
     users, items, thresholds = label(split, users, items, settings.prepare)
-    card = {"name": settings.data.name, **describe(users, items, interactions.height, thresholds)}
+    totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
+    card = {"name": settings.data.name, **describe(users, items, totals, thresholds)}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
     folder = artifact(settings.data.name, "prepare")
     frames = {"train": split.train, "validation": validation, "test": test, "users": users, "items": items}

@@ -4,19 +4,19 @@ import numpy as np
 import polars as pl
 
 
-def describe(users: pl.DataFrame, items: pl.DataFrame, interactions: int, thresholds: dict[str, int]) -> dict:
+def describe(users: pl.DataFrame, items: pl.DataFrame, totals: np.ndarray, thresholds: dict[str, int]) -> dict:
     """Compute the statistics of a prepared dataset.
 
     Args:
-        users: with `length` (input items at test time) and `tail`.
+        users: with `tail`.
         items: with `count` (training interactions) and `tail`.
-        interactions: of all splits together.
+        totals: each user's interactions in all splits together.
         thresholds: the tail's, by `user` and `item`.
 
     Returns:
         A plain dict that is saved as `card.json`.
     """
-    totals = users["length"].to_numpy() + 1
+    interactions = int(totals.sum())
     counts = items["count"].to_numpy()
     return {
         "users": users.height,

@@ -124,6 +124,20 @@ def read_frame(file: Path, stage: str) -> pl.DataFrame:
         raise InputError(f"{shown(file)} is damaged: delete it and run `dvc repro {stage}`") from None
 
 
+def read_json(file: Path, stage: str) -> dict:
+    """Read a JSON file that `stage` wrote.
+
+    Raises:
+        InputError: it is not there or is damaged.
+    """
+    if not file.exists():
+        raise InputError(f"{shown(file)} is missing: run `dvc repro {stage}` first")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):  # half of it, or no text
+        raise InputError(f"{shown(file)} is damaged: delete it and run `dvc repro {stage}`") from None
+
+
 def load(name: str) -> Dataset:
     """Load what stage 01 wrote for the dataset `name`.
 
@@ -140,5 +154,5 @@ def load(name: str) -> Dataset:
         targets(frames["validation"]),
         frames["users"],
         frames["items"],
-        json.loads((folder / "card.json").read_text(encoding="utf-8")),
+        read_json(folder / "card.json", "prepare"),
     )

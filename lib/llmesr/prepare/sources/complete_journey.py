@@ -5,20 +5,21 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.paths import shown
+from llmesr.prepare.sources.reading import fetched
 from llmesr.settings import DepartmentRecipe
+
+BASKETS = {"household_id", "product_id", "transaction_timestamp"}
+PRODUCTS = {"product_id", "product_type", "product_category", "department", "brand", "package_size"}
 
 
 def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load the baskets of `recipe.departments` as interactions, and the products as items.
 
     Raises:
-        InputError: a file is missing, or a department is not in the products.
+        InputError: a file is missing, is damaged or has other columns, or a department is not in the products.
     """
-    for name in ("transactions.parquet", "products.parquet"):
-        if not (folder / name).exists():
-            raise InputError(f"{shown(folder / name)} is missing: run `make data`")
-    products = pl.read_parquet(folder / "products.parquet")
+    baskets = fetched(folder / "transactions.parquet", pl.read_parquet, BASKETS)
+    products = fetched(folder / "products.parquet", pl.read_parquet, PRODUCTS)
     known = set(products["department"].drop_nulls())
     for department in recipe.departments:
         if department not in known:
@@ -27,15 +28,11 @@ def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataF
                 f"not among {', '.join(sorted(known))}"
             )
     products = products.filter(pl.col("department").is_in(recipe.departments))
-    interactions = (
-        pl.read_parquet(folder / "transactions.parquet")
-        .select(
-            pl.col("household_id").cast(pl.String).alias("user_id"),
-            pl.col("product_id").cast(pl.String).alias("item_id"),
-            pl.col("transaction_timestamp").alias("timestamp"),
-        )
-        .filter(pl.col("item_id").is_in(products["product_id"].cast(pl.String).implode()))
-    )
+    interactions = baskets.select(
+        pl.col("household_id").cast(pl.String).alias("user_id"),
+        pl.col("product_id").cast(pl.String).alias("item_id"),
+        pl.col("transaction_timestamp").alias("timestamp"),
+    ).filter(pl.col("item_id").is_in(products["product_id"].cast(pl.String).implode()))
     items = products.select(
         pl.col("product_id").cast(pl.String).alias("item_id"),
         pl.col("product_type").alias("title"),

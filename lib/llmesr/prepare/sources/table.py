@@ -5,12 +5,14 @@
 A timestamp is a number or an ISO 8601 date; ties keep the order of the file.
 """
 
+import csv
 from pathlib import Path
 
 import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.paths import shown
+from llmesr.prepare.sources.reading import at, numbers, reason
 from llmesr.settings import Recipe
 
 ITEMS = (".csv", ".jsonl", ".parquet")
@@ -21,7 +23,7 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load and check the two tables of a folder.
 
     Raises:
-        InputError: a file or column is missing, a row cannot be read, an item id occurs twice, an item has
+        InputError: a file or column is missing, a file or row cannot be read, an item id occurs twice, an item has
             no text, or an interaction names an unknown item; the message names file and row.
     """
     interactions_file = _find(folder, "interactions", (".csv", ".parquet"))
@@ -32,7 +34,7 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     if unknown.height:
         row = unknown.row(0, named=True)
         raise InputError(
-            f"{_at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
+            f"{at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
             f"add it there or delete the row ({unknown.height} rows like it)"
         )
     return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items
@@ -70,7 +72,9 @@ def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         else:
             frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{shown(file)} cannot be read: {str(error).splitlines()[0]}") from None
+        if file.suffix == ".csv" and (line := _too_long(file)):
+            raise InputError(f"{shown(file)}, line {line}: more fields than the header: quote a comma in it") from None
+        raise InputError(f"{shown(file)} cannot be read ({reason(error)}): correct it") from None
     for column in columns:
         if column not in frame.columns:
             raise InputError(f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it")
@@ -83,9 +87,23 @@ def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
     for column in required:
         empty = frame[column].is_null()
         if empty.any():
-            raise InputError(f"{_at(file, empty.arg_max())}: '{column}' is empty: fill it or delete the row")
+            raise InputError(f"{at(file, empty.arg_max())}: '{column}' is empty: fill it or delete the row")
     return frame
 
+
+def _too_long(file: Path) -> int | None:
+    """Find the first line of a CSV that has more fields than the header, which polars does not name."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
+        rows = csv.reader(stream)
+        try:
+            width = len(next(rows, []))
+            return next((rows.line_num for row in rows if len(row) > width), None)
+        except csv.Error:
+            return None
+
+
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]|$)"
+"""How a date, and a date with a time, begins; polars checks the rest."""
 
 RESERVED = {"item", "count", "tail", "group", "attributes"}
 """Columns that the pipeline adds to items, and the template's word for all attributes."""
@@ -97,13 +115,13 @@ def _check_items(items: pl.DataFrame, file: Path) -> None:
     double = items["item_id"].is_duplicated()
     if double.any():
         row = double.arg_max()
-        raise InputError(f"{_at(file, row)}: item id '{items['item_id'][row]}' occurs twice: keep one of them")
+        raise InputError(f"{at(file, row)}: item id '{items['item_id'][row]}' occurs twice: keep one of them")
     texts = items.select(pl.exclude("item_id").cast(pl.String, strict=False).str.strip_chars().replace("", None))
     silent = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
     if silent.any():
         row = silent.arg_max()
         raise InputError(
-            f"{_at(file, row)}: item '{items['item_id'][row]}' has no text: give it a title or an attribute"
+            f"{at(file, row)}: item '{items['item_id'][row]}' has no text: give it a title or an attribute"
         )
 
 
@@ -112,16 +130,12 @@ def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
     if interactions.schema["timestamp"] != pl.String:
         return interactions
     text = interactions["timestamp"].str.strip_chars()
-    numbers = text.cast(pl.Float64, strict=False)
-    numbers = numbers.set(~numbers.is_finite().fill_null(True), None)  # "nan" and "inf" are no points in time
-    dates = text.str.to_datetime(strict=False, time_zone="UTC") if numbers.null_count() else numbers
-    times = numbers if numbers.null_count() <= dates.null_count() else dates
+    times = numbers(text)
+    if times.null_count():
+        iso = text.set(~text.str.contains(ISO_DATE), None)  # polars would take 01/02/2024 as well, for 1 February
+        dates = iso.str.to_datetime(strict=False, time_zone="UTC")
+        times = times if times.null_count() <= dates.null_count() else dates
     if times.null_count():
         row = times.is_null().arg_max()
-        raise InputError(f"{_at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it")
+        raise InputError(f"{at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it")
     return interactions.with_columns(times.alias("timestamp"))
-
-
-def _at(file: Path, row: int) -> str:
-    """Name a row as an editor counts it: a CSV's header is line 1."""
-    return f"{shown(file)}, " + (f"line {row + 2}" if file.suffix == ".csv" else f"row {row + 1}")
