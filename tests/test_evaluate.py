@@ -1,10 +1,13 @@
 """Stage 05: the test split, groups, the published frames."""
 
+from unittest.mock import MagicMock
+
+import nbformat
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import changed, ragged
+from conftest import ROOT, changed, ragged
 from llmesr import evaluate, retrieve, train
 from llmesr.errors import InputError
 from llmesr.evaluate import references
@@ -98,6 +101,21 @@ def test_a_lost_case_is_noticed():
     recombine(values, {"item": np.array(["a", "a", "b", "b"])})
     with pytest.raises(AssertionError, match=r"the groups of 'item' do not recombine"):
         recombine(values, {"item": np.array(["a", "a", "b"])})
+
+
+def test_lesson_recombines_what_groups_there_are():
+    notebook = nbformat.read(ROOT / "notebooks" / "05_evaluate.ipynb", 4)
+    (source,) = [cell.source for cell in notebook.cells if "again = " in cell.source]
+    for sizes in ({"tail_item": 3.0}, {"head_item": 3.0}, {"tail_item": 1.0, "head_item": 3.0}):
+        rows = [("overall", "HR@10", 0.5), *[(group, "HR@10", 0.5) for group in sizes]]
+        rows += [(group, "users", size) for group, size in sizes.items()]
+        metrics = pl.DataFrame(rows, schema=["group", "metric", "value"], orient="row").with_columns(
+            backbone=pl.lit("sasrec"), method=pl.lit("none"), seed=1, protocol=pl.lit("full")
+        )
+        names = {"settings": MagicMock(), "found": MagicMock(metrics=metrics)}
+        names["settings"].matrix.runs.return_value = [("sasrec", "none", 1)]
+        exec(source, names)
+        assert names["again"] == 0.5
 
 
 def test_every_case_has_one_label_a_family(settings, data):
