@@ -1,11 +1,14 @@
 """Open any lesson by itself: what the tiny dataset needs from earlier stages is computed on the spot.
 
-For every other dataset the earlier stages must have run; if not, the error says which to run.
+What was computed under other settings is deleted first. For every other dataset the earlier stages must have run;
+if not, the error says which to run.
 """
+
+import shutil
 
 from llmesr import embed, evaluate, prepare, retrieve, train
 from llmesr.embed import Embeddings
-from llmesr.paths import artifact, results, run_folder
+from llmesr.paths import artifact, replacing, results, run_folder
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
@@ -14,12 +17,29 @@ from llmesr.settings import Settings
 TINY = "tiny"
 
 
+def start(settings: Settings) -> None:
+    """Delete what the tiny dataset's lessons left if they ran under other settings; other datasets are DVC's.
+
+    Lesson 1, which needs nothing, calls this itself; the others do by asking for what they need.
+    """
+    if settings.data.name != TINY:
+        return
+    noted, told = artifact(TINY, "settings.json"), settings.model_dump_json().encode()
+    if noted.exists() and noted.read_bytes() == told:
+        return
+    for folder in (artifact(TINY, ""), results(TINY)):
+        shutil.rmtree(folder, ignore_errors=True)
+    with replacing(noted) as temporary:
+        temporary.write_bytes(told)
+
+
 def prepared(settings: Settings) -> Dataset:
     """Give what lesson 1 made.
 
     Raises:
         InputError: it is missing, and the dataset is not the tiny one. So do the functions below.
     """
+    start(settings)
     name = settings.data.name
     if name == TINY and not (artifact(name, "prepare") / "card.json").exists():
         return prepare.run(settings)
@@ -54,5 +74,6 @@ def trained(settings: Settings) -> tuple[Dataset, Embeddings, Neighbours]:
 
 def evaluated(settings: Settings) -> None:
     """See to it that the tiny dataset is evaluated."""
+    start(settings)
     if settings.data.name == TINY and not (results(TINY) / "metrics.csv").exists():
         evaluate.run(settings, trained(settings)[0])
