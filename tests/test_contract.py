@@ -169,6 +169,11 @@ def test_pins_are_whole_and_conda_has_the_same():
     assert f"python={least.removeprefix('>=')}" in conda
 
 
+def test_artifacts_are_ignored_as_a_whole():
+    # else DVC writes a .gitignore beside each output, which a dependency on the folder above would then hold
+    assert "/artifacts/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_data_dvc_pins_what_is_fetched():
     (pinned,) = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"]
     assert pinned["path"] == "data"
