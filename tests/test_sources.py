@@ -10,16 +10,7 @@ import pytest
 from conftest import changed
 from llmesr import prepare
 from llmesr.errors import InputError
-from llmesr.prepare.sources import (
-    SOURCES,
-    amazon_2014,
-    amazon_2018,
-    amazon_2023,
-    inter_txt,
-    lines,
-    movielens,
-    yelp,
-)
+from llmesr.prepare.sources import SOURCES, amazon_2014, amazon_2018, amazon_2023, inter_txt, lines, movielens, yelp
 from llmesr.settings import load
 from llmesr.settings.schema import Data, Recipes
 
@@ -235,6 +226,11 @@ def test_rows_become_frames_chunk_by_chunk(monkeypatch):
 
 GOOD = jsonl(review())
 META = jsonl({"asin": "a", "title": "A"})
+OLD, NEW = ({f"{release}_review__json": ""} for release in ("yelp_training_set", "yelp_academic_dataset"))
+
+
+def fashion(reviews=GOOD, meta=META):
+    return {"X__json": reviews, "meta_X__json": meta}
 
 
 @pytest.mark.parametrize(
@@ -242,56 +238,20 @@ META = jsonl({"asin": "a", "title": "A"})
     [
         (amazon_2018, {"meta_X__json": META}, r"has no file of reviews 'X' \(.json.gz, .json,"),
         (amazon_2014, {"reviews_X__json": GOOD}, r"has no file of metadata 'meta_X'.*put the file there"),
-        (
-            amazon_2018,
-            {"X__json": GOOD, "Y__jsonl": GOOD},
-            r"more than one file of reviews 'X' \(X.json, Y.jsonl\): leave only one",
-        ),
-        (amazon_2018, {"X__json": GOOD + '{"asin": \n', "meta_X__json": META}, r"X.json, line 2: malformed JSON"),
-        (amazon_2018, {"X__json": "[1]\n", "meta_X__json": META}, r"X.json, line 1: not a JSON object"),
-        (
-            amazon_2018,
-            {"X__json": '{"asin": "a"}\n', "meta_X__json": META},
-            r"X.json, line 1 lacks the field 'reviewerID': add it",
-        ),
-        (
-            amazon_2018,
-            {"X__json": jsonl(review(user=" ")), "meta_X__json": META},
-            r"line 1: the field 'reviewerID' is ' ', not an id",
-        ),
-        (
-            amazon_2018,
-            {"X__json": jsonl(review(time="soon")), "meta_X__json": META},
-            r"line 1: the field 'unixReviewTime' is 'soon', not a whole number",
-        ),
-        (
-            amazon_2018,
-            {"X__json": jsonl(review(time=1e30)), "meta_X__json": META},
-            r"line 1: the field 'unixReviewTime' is 1e\+30, not a whole number",
-        ),
-        (
-            amazon_2018,
-            {"X__json": jsonl(review(overall="high")), "meta_X__json": META},
-            r"line 1: the field 'overall' is 'high', not a number",
-        ),
-        (amazon_2018, {"X__json": GOOD, "meta_X__json": META + "{}\n"}, r"meta_X.json, line 2 lacks the field 'asin'"),
-        (
-            amazon_2014,
-            {"X__json": GOOD, "meta_X__json": "{'asin': 'a'}\n{'asin': print(1)}\n"},
-            r"meta_X.json, line 2: malformed Python literal",
-        ),
-        (amazon_2014, {"X__json": GOOD, "meta_X__json": "{'asin'}\n"}, r"meta_X.json, line 1: not a Python dict"),
+        (amazon_2018, {"X__json": "", "Y__json": ""}, r"more than one file of reviews 'X' \(X.json, Y.json\): leave"),
+        (amazon_2018, fashion(GOOD + '{"asin": \n'), r"X.json, line 2: malformed JSON"),
+        (amazon_2018, fashion("[1]\n"), r"X.json, line 1: not a JSON object"),
+        (amazon_2018, fashion('{"asin": "a"}\n'), r"X.json, line 1 lacks the field 'reviewerID': add it"),
+        (amazon_2018, fashion(jsonl(review(user=" "))), r"line 1: the field 'reviewerID' is ' ', not an id"),
+        (amazon_2018, fashion(jsonl(review(time="soon"))), r"line 1: the field 'unixReviewTime' is 'soon', not a"),
+        (amazon_2018, fashion(jsonl(review(time=1e30))), r"line 1: the field 'unixReviewTime' is 1e\+30, not a"),
+        (amazon_2018, fashion(jsonl(review(overall="high"))), r"line 1: the field 'overall' is 'high', not a number"),
+        (amazon_2018, fashion(meta=META + "{}\n"), r"meta_X.json, line 2 lacks the field 'asin'"),
+        (amazon_2014, fashion(meta="{'asin': 'a'}\n{'asin': f()}\n"), r"meta_X.json, line 2: malformed Python literal"),
+        (amazon_2014, fashion(meta="{'asin'}\n"), r"meta_X.json, line 1: not a Python dict"),
         (yelp, {"X__json": GOOD}, r"has no 'yelp_academic_dataset_review.json' or 'yelp_training_set_review.json'"),
-        (
-            yelp,
-            {"yelp_training_set_review__json": "", "yelp_academic_dataset_review__json": ""},
-            r"has the reviews of yelp_academic_dataset and yelp_training_set: leave only one",
-        ),
-        (
-            yelp,
-            {"yelp_training_set_review__json": "", "yelp_academic_dataset_business__json": ""},
-            r"has no 'yelp_training_set_business'",
-        ),
+        (yelp, OLD | NEW, r"has the reviews of yelp_academic_dataset and yelp_training_set: leave only one"),
+        (yelp, OLD | {"yelp_academic_dataset_business__json": ""}, r"has no 'yelp_training_set_business'"),
         (movielens, {}, r"has no ratings: put ratings.csv with movies.csv, or ratings.dat with"),
         (movielens, {"ratings__csv": ""}, r"movies.csv is missing: put it beside ratings.csv"),
         (movielens, CSV | DAT, r"has ratings.csv and ratings.dat: leave the files of one dataset"),
