@@ -69,7 +69,7 @@ def costs(timings: pl.DataFrame) -> str:
     for backbone, method in medians.select("backbone", "method").unique(maintain_order=True).iter_rows():
         rows = medians.filter((pl.col("backbone") == backbone) & (pl.col("method") == method))
         values = dict(rows.select("what", "value").iter_rows())
-        cells = [f"{values[name]:,.0f}" if name not in DECIMALS else f"{values[name]:.2f}" for name in what]
+        cells = [f"{values[name]:,.{2 * (name in DECIMALS)}f}" if name in values else "–" for name in what]
         lines.append(
             f"| {BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)} | {' | '.join(cells)} |"
         )
