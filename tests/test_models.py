@@ -155,6 +155,16 @@ def test_residual_adds_the_view(given):
     torch.testing.assert_close(residual.fuse(se, co, whole), expected)
 
 
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec"])
+def test_padding_is_attended_to_by_llmesr_alone_and_if_it_is_asked_for(given, backbone):
+    def padded_to(**changes):
+        return [block.attention.padded_to for block in build(given, backbone, **changes).backbone.blocks.blocks]
+
+    assert padded_to() == [20, 20]
+    assert padded_to(methods__llmesr__attend_padding=False) == [None, None]
+    assert padded_to(method="none") == [None, None]
+
+
 def test_one_backbone_reads_both_views(given):
     """With equal views and equal attentions, a shared encoder gives equal halves."""
     model = build(given).eval()

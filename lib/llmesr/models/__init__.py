@@ -33,10 +33,9 @@ def build(
         if settings.model.hidden % heads:
             raise InputError(f"key '{key}' is {heads}, which does not divide 'model.hidden' ({settings.model.hidden})")
     torch.manual_seed(seed)
-    encoder = BACKBONES[backbone](chosen, settings.model)
-    model = METHODS[method](
-        getattr(settings.methods, method), Ingredients(encoder, embeddings, similar, settings.model.max_length)
-    )
+    own = getattr(settings.methods, method)
+    encoder = BACKBONES[backbone](chosen, settings.model, attend_padding=getattr(own, "attend_padding", False))
+    model = METHODS[method](own, Ingredients(encoder, embeddings, similar, settings.model.max_length))
     for module in model.modules():
         if not isinstance(module, nn.Embedding):  # a table has its first value from whoever made it
             for parameter in module.parameters(recurse=False):

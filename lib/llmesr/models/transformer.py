@@ -51,10 +51,10 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     """A stack of blocks and a last norm."""
 
-    def __init__(self, settings: SasRec | Bert4Rec, model: Model) -> None:
+    def __init__(self, settings: SasRec | Bert4Rec, model: Model, *, attend_padding: bool) -> None:
         super().__init__()
         hidden = model.hidden
-        padded_to = model.max_length if settings.attend_padding else None
+        padded_to = model.max_length if attend_padding else None
         self.blocks = nn.ModuleList(
             Block(hidden, settings.heads, model.dropout, padded_to) for _ in range(settings.blocks)
         )

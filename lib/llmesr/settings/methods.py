@@ -64,6 +64,7 @@ class LlmEsr(Section):
     fusion_heads: Positive
     fusion_causal: bool
     fusion_residual: bool
+    attend_padding: bool
     mediator_refresh: Literal["epoch", "step"]
 
 

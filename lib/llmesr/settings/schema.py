@@ -156,7 +156,6 @@ class SasRec(Section):
     blocks: Positive
     heads: Positive
     causal: bool
-    attend_padding: bool
 
 
 class Bert4Rec(Section):
@@ -165,7 +164,6 @@ class Bert4Rec(Section):
     blocks: Positive
     heads: Positive
     mask_share: Share
-    attend_padding: bool
 
 
 class Backbones(Section):

@@ -1,5 +1,6 @@
 """Backbones: one file, one class each, the same contract.
 
+Built from its own settings, those of all models, and whether zero-vector padding is attended to.
 `place(x, sequences)` puts item vectors (N, D) on their positions, `encode(x, sequences)` turns placed vectors
 (N, …, D) into states of the same shape, several views at once if there are any. `objective` says what the backbone
 is trained to predict: `last_item`, `every_position` or `cloze`.

@@ -13,11 +13,11 @@ class BERT4Rec(nn.Module):
 
     objective = "cloze"
 
-    def __init__(self, settings: Bert4RecSettings, model: Model) -> None:
+    def __init__(self, settings: Bert4RecSettings, model: Model, *, attend_padding: bool = False) -> None:
         super().__init__()
         self.mask_share = settings.mask_share
         self.positions = Positions(model.hidden, model.max_length, model.dropout)
-        self.blocks = Blocks(settings, model)
+        self.blocks = Blocks(settings, model, attend_padding=attend_padding)
 
     def place(self, x: Tensor, sequences: Ragged) -> Tensor:
         """Scale, add positions, drop out: (N, D)."""

@@ -11,9 +11,9 @@ from llmesr.settings import Model
 
 
 class GRU4Rec(nn.Module):
-    """One GRU layer over item vectors; no positions, no dropout, as in LLM-ESR's code."""
+    """One GRU layer over item vectors; no positions, no dropout, as in LLM-ESR's code. It has no use for padding."""
 
-    def __init__(self, settings: Gru4RecSettings, model: Model) -> None:
+    def __init__(self, settings: Gru4RecSettings, model: Model, *, attend_padding: bool = False) -> None:
         super().__init__()
         self.objective = settings.objective
         self.gru = nn.GRU(model.hidden, model.hidden, settings.layers, bias=False, batch_first=True)

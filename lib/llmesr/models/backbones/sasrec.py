@@ -13,11 +13,11 @@ class SASRec(nn.Module):
 
     objective = "every_position"
 
-    def __init__(self, settings: SasRecSettings, model: Model) -> None:
+    def __init__(self, settings: SasRecSettings, model: Model, *, attend_padding: bool = False) -> None:
         super().__init__()
         self.causal = settings.causal
         self.positions = Positions(model.hidden, model.max_length, model.dropout)
-        self.blocks = Blocks(settings, model)
+        self.blocks = Blocks(settings, model, attend_padding=attend_padding)
 
     def place(self, x: Tensor, sequences: Ragged) -> Tensor:
         """Scale, add positions, drop out: (N, D)."""
