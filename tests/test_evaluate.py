@@ -12,10 +12,12 @@ from llmesr import evaluate, retrieve, train
 from llmesr.errors import InputError
 from llmesr.evaluate import references
 from llmesr.evaluate.groups import families, recombine
+from llmesr.evaluate.significance import compare
 from llmesr.metrics import ndcg
 from llmesr.models.scoring import item_table, represent
 from llmesr.paths import artifact, results
 from llmesr.prepare.dataset import Sequences
+from scipy import stats
 
 RUNS = {"matrix__backbones": ["sasrec", "bert4rec"], "matrix__methods": ["none", "llmesr"], "matrix__seeds": [1, 2]}
 
@@ -186,3 +188,57 @@ def test_missing_test_split_is_named(data):
     (artifact("tiny", "prepare") / "test.parquet").unlink()
     with pytest.raises(InputError, match=r"test.parquet is missing: run `dvc repro prepare` first"):
         evaluate.read_test_split(data, torch.device("cpu"))
+
+
+# --- significance ---
+
+
+def ranks_of(**methods):
+    """Ranks of two seeds: method → a list of ranks for each seed."""
+    parts = [
+        pl.DataFrame({"user": range(len(ranks)), "rank": np.array(ranks, np.float32)}).select(
+            pl.lit("sasrec").alias("backbone"),
+            pl.lit(method).alias("method"),
+            pl.lit(seed).alias("seed"),
+            pl.lit("full").alias("protocol"),
+            pl.all(),
+        )
+        for method, seeds in methods.items()
+        for seed, ranks in enumerate(seeds)
+    ]
+    return pl.concat(parts)
+
+
+def test_a_paired_test_by_hand():
+    """Differences of HR@10, seeds averaged: 1, 1/2, 0, 1/2, so the mean is 1/2 and t = 0.5 / sqrt(1/6 / 4)."""
+    labels = {"item": np.array(["tail_item"] * 4), "user": np.array(["tail_user", "head_user"] * 2)}
+    frame = compare(ranks_of(none=[[99] * 4] * 2, llmesr=[[1, 1, 99, 99], [1, 99, 99, 1]]), labels)
+    row = frame.filter(method="llmesr", against="none", group="overall", metric="HR@10").row(0, named=True)
+    assert row["difference"] == pytest.approx(0.5)
+    error = (1 / 6 / 4) ** 0.5
+    assert row["p"] == pytest.approx(2 * stats.t.sf(0.5 / error, 3))
+    assert row["high"] - row["low"] == pytest.approx(2 * stats.t.ppf(0.975, 3) * error)
+    head = frame.filter(method="llmesr", against="none", group="head_user", metric="HR@10")
+    assert head["difference"][0] == pytest.approx(0.5)
+    assert head["users"][0] == 2
+    mirrored = frame.filter(method="none", against="llmesr", group="overall", metric="HR@10")
+    assert mirrored["difference"][0] == pytest.approx(-0.5)
+
+
+def test_chance_is_rarely_called_significant_and_a_real_difference_is():
+    rng = np.random.default_rng(0)
+    labels = {"item": np.array(["tail_item"] * 500), "user": np.array(["tail_user"] * 500)}
+    others = {f"m{i}": [rng.integers(1, 100, 500)] for i in range(20)}
+    frame = compare(ranks_of(none=[rng.integers(1, 100, 500)], better=[rng.integers(1, 30, 500)], **others), labels)
+    against_none = frame.filter(against="none", metric="NDCG@10", group="overall")
+    assert (against_none["q"] >= against_none["p"]).all()
+    assert against_none.filter(method="better")["significant"].all()
+    assert against_none.filter(pl.col("method") != "better")["significant"].sum() <= 1
+
+
+def test_equal_methods_do_not_differ():
+    labels = {"item": np.array(["tail_item"] * 3), "user": np.array(["tail_user"] * 3)}
+    frame = compare(ranks_of(none=[[1, 5, 99]], llminit=[[1, 5, 99]]), labels)
+    assert frame["p"].unique().to_list() == [1.0]
+    assert not frame["significant"].any()
+    assert frame.null_count().sum_horizontal()[0] == 0

@@ -37,6 +37,19 @@ def test_table_by_hand():
     assert lines[3] == "| SASRec | LLM-ESR | **0.1800** ± 0.0000 | 0.0100 ± 0.0000 | – | – | – | +20.0% |"
 
 
+def test_a_dagger_marks_what_differs_from_the_plain_backbone():
+    test = {"backbone": "sasrec", "method": "llmesr", "protocol": "full", "metric": "NDCG@10"}
+    tests = pl.DataFrame(
+        [
+            {**test, "against": "none", "group": "overall", "significant": True},
+            {**test, "against": "none", "group": "tail_item", "significant": False},
+            {**test, "against": "llmesr", "group": "tail_item", "significant": True},
+        ]
+    )
+    line = tables.overall(METRICS, "full", "NDCG@10", tests).splitlines()[3]
+    assert line == "| SASRec | LLM-ESR | **0.1800** ± 0.0000† | 0.0100 ± 0.0000 | – | – | – | +20.0% |"
+
+
 def test_other_protocols_and_metrics_stay_out():
     assert len(tables.overall(METRICS, "sampled100", "NDCG@10").splitlines()) == 2
     assert tables.over_seeds(METRICS, "full", "HR@10").is_empty()

@@ -12,6 +12,7 @@ from llmesr import embed, retrieve, train
 from llmesr.devices import pick_device
 from llmesr.evaluate.groups import families, recombine
 from llmesr.evaluate.references import REFERENCES, Scorer
+from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import (
@@ -44,10 +45,11 @@ class TestSplit:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The published frames: `metrics.csv` and `timings.csv`, and each user's ranks for paired tests."""
+    """The published frames, `metrics.csv`, `timings.csv` and `significance.csv`, and each user's ranks."""
 
     metrics: pl.DataFrame
     timings: pl.DataFrame
+    significance: pl.DataFrame
     ranks: pl.DataFrame
 
 
@@ -104,7 +106,10 @@ def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Sett
             users = pl.DataFrame({"user": split.targets.users, "rank": ranks.astype(np.float32)})
             labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
             ranked.append(users.select(*labels, pl.all()))
-    return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), pl.concat(ranked))
+    users = pl.concat(ranked)
+    tests = compare(users, families(split.targets, data))
+    tests = tests.select(pl.lit(data.name).alias("dataset"), pl.all())
+    return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), tests, users)
 
 
 def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
@@ -210,9 +215,9 @@ def _timings(costs: dict[str, float]) -> list[dict[str, object]]:
 
 def _publish(found: Evaluation, name: str) -> None:
     folder = results(name)
-    for part, frame in (("metrics", found.metrics), ("timings", found.timings)):
+    for part in ("metrics", "timings", "significance"):
         with replacing(folder / f"{part}.csv") as temporary:
-            frame.write_csv(temporary, float_precision=6)
+            getattr(found, part).write_csv(temporary, float_precision=6)
     for run, values in summary(found.metrics).items():
         save_json(values, folder / "summary" / f"{run}.json")
     save_frame(found.ranks, artifact(name, "evaluate") / "ranks.parquet")

@@ -51,8 +51,9 @@ def blocks() -> dict[str, str]:
     content = {"datasets": dataset_table(), "choices": choices_table()}
     for name in DATASETS:
         metrics = report.load(name)
-        content[f"{name} sampled100"] = tables.overall(metrics, "sampled100", "NDCG@10")
-        content[f"{name} full"] = tables.overall(metrics, "full", "NDCG@10")
+        tests = report.load(name, "significance")
+        for protocol in ("sampled100", "full"):
+            content[f"{name} {protocol}"] = tables.overall(metrics, protocol, "NDCG@10", tests)
     content["costs"] = tables.costs(report.load("complete-journey", "timings"))
     return content
 

@@ -26,16 +26,30 @@ def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFram
     )
 
 
-def overall(metrics: pl.DataFrame, protocol: str, metric: str) -> str:
+FLAG = "†"
+"""Marks what differs from the plain backbone by more than luck."""
+
+
+def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFrame | None = None) -> str:
     """Lay out one metric by group, a row a run without its seed.
 
     Within a backbone the best mean of each column is bold; the last column is the gain of the overall mean over
     the plain backbone.
 
+    Args:
+        metrics: the frame of `metrics.csv`.
+        protocol: `sampled100` or `full`.
+        metric: e.g. `NDCG@10`.
+        tests: the frame of `significance.csv`; a dagger marks a significant difference from the plain backbone.
+
     Returns:
         a Markdown table.
     """
     means = over_seeds(metrics, protocol, metric)
+    flagged = set()
+    if tests is not None:
+        sure = tests.filter("significant", protocol=protocol, metric=metric, against="none")
+        flagged = set(sure.select("backbone", "method", "group").iter_rows())
     lines = [
         f"| Backbone | Method | {' | '.join(GROUPS.values())} | Gain |",
         f"| --- | --- | {' | '.join(['---:'] * (len(GROUPS) + 1))} |",
@@ -45,17 +59,22 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str) -> str:
         best = dict(rows.group_by("group").agg(pl.col("mean").max()).iter_rows())
         plain = _value(rows, "none", "overall")
         for method in rows["method"].unique(maintain_order=True):
-            cells = [_cell(rows, method, group, best.get(group)) for group in GROUPS]
+            cells = [
+                _cell(rows, method, group, best.get(group)) + FLAG * ((backbone, method, group) in flagged)
+                for group in GROUPS
+            ]
             gain = "" if not plain or method == "none" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
             names = f"{BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)}"
             lines.append(f"| {names} | {' | '.join(cells)} | {gain} |")
     return "\n".join(lines)
 
 
-def published(metrics: pl.DataFrame) -> str:
+def published(metrics: pl.DataFrame, tests: pl.DataFrame) -> str:
     """Lay out all of `PUBLISHED`, each under its name: the text of `results/<dataset>/overall.md`."""
-    parts = [f"**{metric}, {protocol}**\n\n{overall(metrics, protocol, metric)}\n" for protocol, metric in PUBLISHED]
-    return "\n".join(parts)
+    parts = [
+        f"**{metric}, {protocol}**\n\n{overall(metrics, protocol, metric, tests)}\n" for protocol, metric in PUBLISHED
+    ]
+    return "\n".join([*parts, f"{FLAG} differs from the plain backbone: paired t-test over users, q < 0.05\n"])
 
 
 def costs(timings: pl.DataFrame) -> str:

@@ -1,0 +1,95 @@
+"""Is a difference more than luck? Paired tests over users, with a correction for how many are made."""
+
+import numpy as np
+import polars as pl
+from scipy.stats import false_discovery_control, ttest_rel
+
+from llmesr.metrics import METRICS
+
+AGAINST = ("none", "llmesr")
+"""The methods that all others are compared with."""
+CUTOFF = 10
+LEVEL = 0.05
+"""Of the false discovery rate, and 1 minus the confidence of the intervals."""
+
+Labels = dict[str, np.ndarray]
+"""For each family of groups the (n,) labels of the test cases."""
+
+
+def compare(ranks: pl.DataFrame, labels: Labels) -> pl.DataFrame:
+    """Compare every method with those of `AGAINST`, on each backbone, protocol, metric and head or tail group.
+
+    A user's value is the mean over seeds. The difference of two methods is tested by the paired t-test over users;
+    p becomes q, the false discovery rate at which it is just found (Benjamini and Hochberg, 1995), among all
+    comparisons of one protocol and metric.
+
+    Args:
+        ranks: `backbone, method, seed, protocol, user, rank`; the users in the same order in every run.
+        labels: of the users' test cases, in that order.
+
+    Returns:
+        `backbone, method, against, protocol, group, metric, users, difference, low, high, p, q, significant`.
+    """
+    rows = []
+    for (backbone, protocol), part in ranks.group_by(["backbone", "protocol"], maintain_order=True):
+        for name, function in METRICS.items():
+            values = _by_method(part, lambda rank, function=function: function(rank, CUTOFF))
+            where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{CUTOFF}"}
+            rows += [{**where, **row} for row in _pairs(values, labels)]
+    if not rows:
+        return pl.DataFrame(schema=SCHEMA)
+    found = pl.DataFrame(rows, infer_schema_length=None)
+    family = pl.struct("p").map_batches(lambda p: pl.Series(false_discovery_control(p.struct.field("p").to_numpy())))
+    found = found.with_columns(family.over(["protocol", "metric"]).alias("q"))
+    return found.with_columns((pl.col("q") < LEVEL).alias("significant")).select(list(SCHEMA))
+
+
+SCHEMA = {
+    "backbone": pl.String,
+    "method": pl.String,
+    "against": pl.String,
+    "protocol": pl.String,
+    "group": pl.String,
+    "metric": pl.String,
+    "users": pl.Int64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "q": pl.Float64,
+    "significant": pl.Boolean,
+}
+
+
+def _by_method(part: pl.DataFrame, metric: object) -> dict[str, np.ndarray]:
+    """Average each user's metric over seeds: method → (n,)."""
+    found = {}
+    for (method,), runs in part.group_by(["method"], maintain_order=True):
+        seeds = [metric(run["rank"].to_numpy()) for _, run in runs.group_by(["seed"], maintain_order=True)]
+        found[method] = np.mean(seeds, axis=0)
+    return found
+
+
+def _pairs(values: dict[str, np.ndarray], labels: Labels) -> list[dict[str, object]]:
+    groups = {"overall": slice(None)}
+    for family in ("item", "user"):
+        groups |= {str(label): labels[family] == label for label in np.unique(labels[family])}
+    rows = []
+    for against in AGAINST:
+        for method in values:
+            if method == against or against not in values:
+                continue
+            for group, chosen in groups.items():
+                one, other = values[method][chosen], values[against][chosen]
+                rows.append({"method": method, "against": against, "group": group, **_paired(one, other)})
+    return rows
+
+
+def _paired(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    difference = one - other
+    summary = {"users": len(one), "difference": float(difference.mean())}
+    if len(one) < 2 or np.ptp(difference) == 0:  # nothing varies: no test, and no interval wider than a point
+        return {**summary, "low": summary["difference"], "high": summary["difference"], "p": 1.0}
+    test = ttest_rel(one, other)
+    interval = test.confidence_interval(1 - LEVEL)
+    return {**summary, "low": float(interval.low), "high": float(interval.high), "p": float(test.pvalue)}
