@@ -26,7 +26,7 @@ RUNS = {"matrix__backbones": ["sasrec", "bert4rec"], "matrix__methods": ["none",
 def settings(tiny, data, embeddings, similar, monkeypatch):
     """A small matrix, trained for an epoch."""
     chosen = changed(tiny, train__epochs=1, **RUNS)
-    retrieve.run(chosen, embeddings)
+    retrieve.run(chosen, data, embeddings)
     monkeypatch.setattr(evaluate.embed, "load", lambda name: embeddings)
     for run in chosen.matrix.runs():
         train.run(chosen, data, embeddings, similar, *run)

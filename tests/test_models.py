@@ -175,6 +175,50 @@ def test_one_backbone_reads_both_views(given):
     torch.testing.assert_close(semantic, collaborative)
 
 
+def test_without_a_view_only_the_other_is_seen(given):
+    for views, gone in (("semantic", "view.collaborative.weight"), ("collaborative", "view.adapter.layers.0.weight")):
+        model = build(given, methods__llmesr__views=views)
+        whole = ragged([1, 2, 3], [4, 5])
+        states = states_of(model, whole)
+        assert states.shape == (5, 32)
+        (states @ model.item_vectors(torch.tensor([7, 8])).T).sum().backward()
+        gradients = {name: value.grad for name, value in model.named_parameters()}
+        assert gradients[gone] is None
+        assert gradients["backbone.blocks.norm.weight"].abs().sum() > 0
+
+
+def test_an_encoder_of_its_own_for_each_view(given):
+    """Apart they have weights of their own; with equal weights they are the shared one."""
+    shared, apart = build(given).eval(), build(given, methods__llmesr__shared_encoder=False).eval()
+    first, second = (part.blocks.blocks[0].attention.query.weight for part in (apart.backbone, apart.second))
+    assert not torch.equal(first, second)
+    whole = ragged([1, 2, 3], [4, 5])
+    apart.load_state_dict(shared.state_dict(), strict=False)
+    apart.second.load_state_dict(shared.backbone.state_dict())
+    torch.testing.assert_close(states_of(apart, whole), states_of(shared, whole))
+
+
+def test_without_fusion_the_views_do_not_meet_before_the_score(given):
+    def semantic_half(**changes):
+        model = build(given, **changes).eval()
+        whole = ragged([1, 2, 3])
+        vectors = model.item_vectors(whole.items)
+        other = torch.cat([vectors[:, :32], vectors[:, 32:].flip(0)], 1)
+        return [model.states(whole, part)[:, :32] for part in (vectors, other)]
+
+    assert torch.equal(*semantic_half(methods__llmesr__fusion=False))
+    assert not torch.equal(*semantic_half())
+
+
+def test_the_collaborative_table_starts_at_the_pca_or_at_random(given):
+    _, embeddings, _ = given
+    initial = torch.from_numpy(embeddings.initial)
+    assert torch.equal(build(given).view.collaborative.weight[:-1], initial)
+    random = build(given, methods__llmesr__initial="random").view.collaborative.weight
+    assert not torch.isclose(random[1:-1], initial[1:]).any(1).any()
+    assert (random[0] == 0).all()
+
+
 def test_semantic_table_is_frozen_and_the_rest_learns(given):
     model = build(given)
     semantic = model.view.semantic.clone()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import changed
 from llmesr import retrieve
 from llmesr.errors import InputError
 from llmesr.paths import artifact
@@ -44,10 +45,43 @@ def test_input_is_left_alone():
     np.testing.assert_array_equal(x, before)
 
 
-def test_stage_writes_what_it_returns_and_names_what_is_wrong(tiny, embeddings):
+@pytest.mark.parametrize("block", [2, 512])
+def test_co_buyers_by_hand(monkeypatch, block):
+    monkeypatch.setattr(retrieve, "BLOCK", block)
+    train = Sequences(np.array([1, 2, 2, 2, 3, 5, 1, 2, 3]), np.array([0, 3, 5, 6, 9]))
+    # {1, 2}, {2, 3}, {5}, {1, 2, 3}: 0-1 1/3, 0-3 2/3, 1-3 2/3, nobody with 2
+    found = retrieve.co_buyers(train, 5, 2)
+    assert found.users.tolist() == [[3, 1], [3, 0], [0, 1], [0, 1]]
+    np.testing.assert_allclose(found.scores, [[2 / 3, 1 / 3], [2 / 3, 1 / 3], [0, 0], [2 / 3, 2 / 3]], rtol=1e-6)
+
+
+def test_random_users_are_others_each_once_and_the_same_for_a_seed(monkeypatch):
+    monkeypatch.setattr(retrieve, "BLOCK", 7)
+    found, again, other = (retrieve.random_users(30, 5, seed).users for seed in (1, 1, 2))
+    assert (found != np.arange(30)[:, None]).all()
+    assert all(len(set(row)) == 5 for row in found)
+    assert (found == again).all()
+    assert (found != other).any()
+
+
+def test_each_source_is_the_one_that_is_named(tiny, data, embeddings):
+    states = np.random.default_rng(5).normal(size=(data.n_users, 6)).astype(np.float32)
+
+    def found(source):
+        return retrieve.find(changed(tiny, retrieve__source=source), data, embeddings, states).users
+
+    np.testing.assert_array_equal(found("llm"), similar_users(embeddings.users, 5, "cosine").users)
+    np.testing.assert_array_equal(found("collaborative"), similar_users(states, 5, "cosine").users)
+    np.testing.assert_array_equal(found("cooccurrence"), retrieve.co_buyers(data.train, data.n_items, 5).users)
+    np.testing.assert_array_equal(found("random"), retrieve.random_users(data.n_users, 5, tiny.prepare.seed).users)
+    with pytest.raises(InputError, match=r"'retrieve.source' is 'collaborative', which needs a trained recommender"):
+        retrieve.find(changed(tiny, retrieve__source="collaborative"), data, embeddings)
+
+
+def test_stage_writes_what_it_returns_and_names_what_is_wrong(tiny, data, embeddings):
     with pytest.raises(InputError, match=r"neighbours.safetensors is missing: run `dvc repro retrieve` first"):
         retrieve.load("tiny")
-    found, again = retrieve.run(tiny, embeddings), retrieve.load("tiny")
+    found, again = retrieve.run(tiny, data, embeddings), retrieve.load("tiny")
     np.testing.assert_array_equal(found.users, again.users)
     assert found.users.shape == (90, 5)
     file = artifact("tiny", "retrieve") / "neighbours.safetensors"

@@ -58,7 +58,7 @@ def retrieved(settings: Settings) -> tuple[Dataset, Embeddings, Neighbours]:
     """Give what lessons 1 to 3 made."""
     data, embeddings = embedded(settings)
     if data.name == TINY and not (artifact(data.name, "retrieve") / "neighbours.safetensors").exists():
-        return data, embeddings, retrieve.run(settings, embeddings)
+        return data, embeddings, retrieve.run(settings, data, embeddings)
     return data, embeddings, retrieve.load(data.name)
 
 

@@ -9,26 +9,15 @@ from collections.abc import Callable
 
 import numpy as np
 from implicit.nearest_neighbours import CosineRecommender
-from scipy.sparse import csr_matrix
 
 from llmesr.models.ragged import Ragged
-from llmesr.prepare.dataset import Sequences
+from llmesr.prepare.dataset import Sequences, baskets
 
 Scorer = Callable[[Ragged], np.ndarray]
 """B users' items → (B, V + 1) scores."""
 
 NEIGHBOURS = 100
 """Most similar items that are kept for each item."""
-
-
-def _baskets(items: np.ndarray, lengths: np.ndarray, n_items: int) -> csr_matrix:
-    """Who has which item, once: (B, V + 1)."""
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    shape = (len(lengths), n_items + 1)
-    found = csr_matrix((np.ones(len(items), np.float32), items, ends), shape=shape, copy=True)
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    return found
 
 
 def popularity(train: Sequences, n_items: int) -> Scorer:
@@ -42,11 +31,11 @@ def item_knn(train: Sequences, n_items: int) -> Scorer:
     model = CosineRecommender(K=NEIGHBOURS, num_threads=1)
     with warnings.catch_warnings():  # about a conversion inside the library
         warnings.filterwarnings("ignore", message="Method expects CSR input")
-        model.fit(_baskets(train.items, train.lengths, n_items), show_progress=False)
+        model.fit(baskets(train, n_items), show_progress=False)
 
     def score(users: Ragged) -> np.ndarray:
-        baskets = _baskets(users.items.cpu().numpy(), users.lengths.cpu().numpy(), n_items)
-        return (baskets @ model.similarity).toarray()
+        asked = Sequences(users.items.cpu().numpy(), users.offsets.cpu().numpy())
+        return (baskets(asked, n_items) @ model.similarity).toarray()
 
     return score
 

@@ -56,14 +56,22 @@ class DualView(nn.Module):
         hidden = initial.shape[1]
         self.register_buffer("semantic", semantic, persistent=False)
         self.collaborative = nn.Embedding.from_pretrained(initial.clone(), freeze=False, padding_idx=0)
+        if settings.initial == "random":
+            nn.init.xavier_normal_(self.collaborative.weight)
+            nn.init.zeros_(self.collaborative.weight[0])
         self.adapter = Adapter(semantic.shape[1], hidden, settings.adapter_layers)
         self.to_collaborative = CrossAttention(hidden)
         self.to_semantic = CrossAttention(hidden)
         self.settings, self.causal = settings, causal
 
-    def views(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Look up e_se and e_co of items (…): two tensors (…, D)."""
-        return self.adapter(F.embedding(items, self.semantic)), self.collaborative(items)
+    def views(self, items: Tensor) -> list[Tensor]:
+        """Look up e_se and e_co of items (…), or the one of them that there is: (…, D) each."""
+        found = []
+        if self.settings.views != "collaborative":
+            found.append(self.adapter(F.embedding(items, self.semantic)))
+        if self.settings.views != "semantic":
+            found.append(self.collaborative(items))
+        return found
 
     def fuse(self, se: Tensor, co: Tensor, sequences: Ragged) -> Tensor:
         """Let each view be re-weighted by the other's queries (Eq. 4).
@@ -92,5 +100,5 @@ class DualView(nn.Module):
         return attention_map(side.query(se), side.key(co), heads, sequences, self.causal)
 
     def item_vectors(self, items: Tensor) -> Tensor:
-        """Return [e_se : e_co] of items (…): (…, 2D)."""
+        """Return [e_se : e_co] of items (…): (…, 2D), or (…, D) of one view."""
         return torch.cat(self.views(items), -1)

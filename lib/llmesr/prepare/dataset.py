@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix
 
 from llmesr.errors import InputError
 from llmesr.paths import artifact, replacing, shown
@@ -82,6 +83,15 @@ def sequences(pairs: pl.DataFrame, n_users: int) -> Sequences:
     """Turn (user, item) rows, ordered by user and time, into ragged rows."""
     counts = np.bincount(pairs["user"].to_numpy(), minlength=n_users)
     return Sequences(pairs["item"].to_numpy(), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def baskets(of: Sequences, n_items: int) -> csr_matrix:
+    """Who has which item, however often: (B, V + 1) float32 of ones."""
+    ones = np.ones(len(of.items), np.float32)
+    found = csr_matrix((ones, of.items, of.offsets), shape=(len(of), n_items + 1), copy=True)
+    found.sum_duplicates()
+    found.data[:] = 1.0
+    return found
 
 
 def append(base: Sequences, targets: Targets) -> Sequences:

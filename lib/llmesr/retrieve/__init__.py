@@ -10,7 +10,11 @@ from safetensors.numpy import load_file, save_file
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.paths import artifact, replacing, shown
+from llmesr.prepare.dataset import Dataset, Sequences, baskets
 from llmesr.settings import Settings
+
+BLOCK = 512
+"""Users that are compared with all others at once."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,13 @@ def similar_users(embeddings: np.ndarray, neighbours: int, measure: str) -> Neig
         InputError: there is one user only, so nobody can teach.
     """
     n_users = len(embeddings)
-    if n_users < 2:
-        raise InputError("similar users need at least 2 users: the dataset has 1")
+    top = _teachers(n_users, neighbours)
     vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
     if measure == "cosine":
         vectors = vectors.copy()
         faiss.normalize_L2(vectors)
     index = faiss.IndexFlatL2(vectors.shape[1]) if measure == "l2" else faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    top = min(neighbours, n_users - 1)
     scores, found = index.search(vectors, top + 1)
     # The user itself is usually, but not always, among the top N + 1: users with equal texts have equal vectors,
     # and by inner product a longer vector can come first. Drop the user where found, else the last.
@@ -55,9 +57,76 @@ def similar_users(embeddings: np.ndarray, neighbours: int, measure: str) -> Neig
     return Neighbours(found[~drop].reshape(n_users, top).astype(np.int64), scores[~drop].reshape(n_users, top))
 
 
-def run(settings: Settings, embeddings: Embeddings) -> Neighbours:
+def co_buyers(train: Sequences, n_items: int, neighbours: int) -> Neighbours:
+    """Find the top-N users of every user by Jaccard overlap |A ∩ B| / |A ∪ B| of their training items.
+
+    Equal overlaps, zero among them, are ordered by row.
+    """
+    has = baskets(train, n_items)
+    sizes, n_users = np.asarray(has.sum(1)).ravel(), len(train)
+    top = _teachers(n_users, neighbours)
+    users, scores = np.zeros((n_users, top), np.int64), np.zeros((n_users, top), np.float32)
+    for start in range(0, n_users, BLOCK):
+        rows = slice(start, start + BLOCK)
+        shared = (has[rows] @ has.T).toarray()  # (b, U)
+        overlap = shared / np.maximum(sizes[rows, None] + sizes - shared, 1)
+        overlap[np.arange(len(overlap)), start + np.arange(len(overlap))] = -1.0  # never oneself
+        users[rows] = np.argsort(-overlap, axis=1, kind="stable")[:, :top]
+        scores[rows] = np.take_along_axis(overlap, users[rows], 1)
+    return Neighbours(users, scores)
+
+
+def random_users(n_users: int, neighbours: int, seed: int) -> Neighbours:
+    """Draw N distinct other users for every user: what teachers are worth who are not similar at all."""
+    rng, top = np.random.default_rng(seed), _teachers(n_users, neighbours)
+    users = np.zeros((n_users, top), np.int64)
+    for start in range(0, n_users, BLOCK):
+        lottery = rng.random((min(BLOCK, n_users - start), n_users))
+        lottery[np.arange(len(lottery)), start + np.arange(len(lottery))] = 2.0  # never oneself
+        users[start : start + BLOCK] = np.argsort(lottery, axis=1)[:, :top]
+    return Neighbours(users, np.zeros((n_users, top), np.float32))
+
+
+def _teachers(n_users: int, neighbours: int) -> int:
+    """How many others each user can have.
+
+    Raises:
+        InputError: there is one user only, so nobody can teach.
+    """
+    if n_users < 2:
+        raise InputError("similar users need at least 2 users: the dataset has 1")
+    return min(neighbours, n_users - 1)
+
+
+def find(settings: Settings, data: Dataset, embeddings: Embeddings, states: np.ndarray | None = None) -> Neighbours:
+    """Find every user's teachers in the source that the settings name.
+
+    Args:
+        settings: `retrieve.source`, `neighbours` and, for vectors, `measure`.
+        data: for co-occurrence.
+        embeddings: for the LLM's.
+        states: (U, D) of a trained recommender, for `collaborative`.
+
+    Raises:
+        InputError: `collaborative` without states, or there is one user only.
+    """
+    chosen = settings.retrieve
+    if chosen.source == "cooccurrence":
+        return co_buyers(data.train, data.n_items, chosen.neighbours)
+    if chosen.source == "random":
+        return random_users(data.n_users, chosen.neighbours, settings.prepare.seed)
+    if chosen.source == "llm":
+        return similar_users(embeddings.users, chosen.neighbours, chosen.measure)
+    if states is None:
+        raise InputError(
+            "key 'retrieve.source' is 'collaborative', which needs a trained recommender: only the study has one"
+        )
+    return similar_users(states, chosen.neighbours, chosen.measure)
+
+
+def run(settings: Settings, data: Dataset, embeddings: Embeddings) -> Neighbours:
     """Do the whole stage and write `artifacts/<dataset>/retrieve/neighbours.safetensors`."""
-    found = similar_users(embeddings.users, settings.retrieve.neighbours, settings.retrieve.measure)
+    found = find(settings, data, embeddings)
     with replacing(artifact(settings.data.name, "retrieve") / "neighbours.safetensors") as temporary:
         save_file({name: np.ascontiguousarray(table) for name, table in vars(found).items()}, temporary)
     return found

@@ -60,7 +60,11 @@ class LlmEsr(Section):
     """LLM-ESR's own settings."""
 
     alpha: Weight
+    views: Literal["both", "semantic", "collaborative"]
+    shared_encoder: bool
+    initial: Literal["pca", "random"]
     adapter_layers: Annotated[int, Field(ge=1, le=2)]
+    fusion: bool
     fusion_heads: Positive
     fusion_causal: bool
     fusion_residual: bool

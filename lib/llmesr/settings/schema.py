@@ -132,6 +132,7 @@ class Retrieve(Section):
     """Stage 03: similar users."""
 
     neighbours: Positive
+    source: Literal["llm", "cooccurrence", "collaborative", "random"]
     measure: Literal["cosine", "inner_product", "l2"]
 
 

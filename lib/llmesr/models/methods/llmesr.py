@@ -1,5 +1,6 @@
 """LLM-ESR (Liu et al., NeurIPS 2024): dual view and retrieval-augmented self-distillation."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -19,15 +20,23 @@ class LLMESR(nn.Module):
     def __init__(self, backbone: Backbone, view: DualView, neighbours: Tensor, settings: LlmEsr) -> None:
         super().__init__()
         self.backbone, self.view, self.settings = backbone, view, settings
+        self.dual = settings.views == "both"
+        self.second = None if settings.shared_encoder or not self.dual else copy.deepcopy(backbone)
         self.register_buffer("neighbours", neighbours, persistent=False)  # (U, N)
         self._encode_users: Callable[[Tensor], Tensor] | None = None
         self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
 
     def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        """Encode N items' [e_se : e_co] to [u_se : u_co] at every position: (N, 2D)."""
-        se, co = (self.backbone.place(view, sequences) for view in vectors.chunk(2, -1))  # (N, D) each
-        fused = self.view.fuse(se, co, sequences)  # (N, 2, D)
-        return self.backbone.encode(fused, sequences).flatten(1)  # one shared encoder reads both views
+        """Encode N items' [e_se : e_co] to [u_se : u_co] at every position: (N, 2D), or (N, D) of one view."""
+        if not self.dual:
+            return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+        encoders = (self.backbone, self.second or self.backbone)
+        parts = zip(encoders, vectors.chunk(2, -1), strict=True)
+        se, co = (encoder.place(view, sequences) for encoder, view in parts)  # (N, D) each
+        fused = self.view.fuse(se, co, sequences) if self.settings.fusion else torch.stack([se, co], 1)  # (N, 2, D)
+        if self.second is None:
+            return self.backbone.encode(fused, sequences).flatten(1)  # one shared encoder reads both views
+        return torch.cat([encoder.encode(fused[:, i], sequences) for i, encoder in enumerate(encoders)], -1)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""
