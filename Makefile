@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STRIP := --keep-id --extra-keys metadata.language_info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data strip repro test lint format lab readme lock clean
+.PHONY: help setup data strip repro study test lint format lab readme lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,10 @@ repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 	@dvc status --quiet train || $(BIN)/python -m llmesr.switch --runs | \
 		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc repro
+
+study: repro  ## Run the long studies: ablation, hyperparameters, similarity, language
+	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
+	dvc repro study/dvc.yaml
 
 test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	ruff check . && ruff format --check .

@@ -12,13 +12,16 @@ from conftest import ROOT
 from llmesr import clean
 from llmesr.fetch import MEMBERS
 
+SHARED = (("recipes",), ("encoders",), ("variants",))
+"""Settings whose keys are names of one's own choice."""
 ROOMS = ("prepare", "embed", "retrieve", "train", "evaluate")
-ORDER = ("prepare", "embed", "retrieve", "models", "train", "evaluate", "report")
+ORDER = ("prepare", "embed", "retrieve", "models", "train", "evaluate", "study", "report")
 """A room imports only from rooms before it."""
 COMPUTES = {*ORDER, "metrics"}
 """What a stage's result depends on; the other modules only name, read or draw."""
 
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+MAIN, STUDY = (yaml.safe_load((ROOT / file).read_text())["stages"] for file in ("dvc.yaml", "study/dvc.yaml"))
+PIPELINE = {name: stage.get("do", stage) for name, stage in {**MAIN, **STUDY}.items()}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PACKAGE = ROOT / "lib" / "llmesr"
 
@@ -52,7 +55,7 @@ def test_stage_notebook_room_settings_and_test_have_one_name():
     numbered = [f"{number:02d}_{stage}" for number, stage in enumerate(PIPELINE, start=1)]
     assert [notebook.stem for notebook in NOTEBOOKS] == numbered
     assert tuple(PIPELINE)[: len(ROOMS)] == ROOMS
-    for room in ROOMS:
+    for room in (*ROOMS, "study"):
         assert (PACKAGE / room / "__init__.py").exists()
         assert room in settings
         assert (ROOT / "tests" / f"test_{room}.py").exists()
@@ -97,7 +100,7 @@ def test_the_test_split_is_read_in_one_place():
     assert not [notebook for notebook in NOTEBOOKS if "test.parquet" in notebook.read_text()]
     for stage, content in PIPELINE.items():
         sees_it = any(dep.endswith(("/prepare/test.parquet", "${data.name}/prepare")) for dep in content["deps"])
-        assert sees_it == (stage == "evaluate")
+        assert sees_it == (stage in ("evaluate", "variant"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
@@ -124,7 +127,7 @@ def test_notebooks_are_clean_short_and_mostly_prose(notebook):
 
 def test_both_settings_files_have_the_same_keys_and_every_key_a_comment():
     def keys(node, path=()):
-        if path[-1:] in (("recipes",), ("encoders",)) or not isinstance(node, dict) or not node:
+        if path[-1:] in SHARED or not isinstance(node, dict) or not node:
             return {path}
         return set().union(*(keys(value, (*path, key)) for key, value in node.items()))
 
@@ -139,11 +142,11 @@ def unexplained(text):
     lines, known, explained = text.splitlines(), set(), set()
 
     def walk(node, path=()):
-        if not isinstance(node, yaml.MappingNode) or not node.value:
+        if not isinstance(node, yaml.MappingNode) or not node.value or path[-1:] == ("variants",):
             known.add(path)
             return
         for key, value in node.value:
-            below = (*path, "*" if path[-1:] in (("recipes",), ("encoders",)) else key.value)
+            below = (*path, "*" if path[-1:] in SHARED else key.value)
             if re.search(r"\s#\s", lines[key.start_mark.line]):
                 explained.add(below)
             walk(value, below)

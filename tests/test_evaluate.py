@@ -193,10 +193,11 @@ def test_missing_test_split_is_named(data):
 # --- significance ---
 
 
-def ranks_of(**methods):
-    """Ranks of two seeds: method → a list of ranks for each seed."""
+def ranks_of(users, **methods):
+    """Ranks of some seeds: method → a list of ranks for each seed; all test items are of the tail."""
     parts = [
-        pl.DataFrame({"user": range(len(ranks)), "rank": np.array(ranks, np.float32)}).select(
+        pl.DataFrame({"user": range(len(ranks)), "user_group": users, "rank": np.array(ranks, np.float32)}).select(
+            pl.lit("tail_item").alias("item_group"),
             pl.lit("sasrec").alias("backbone"),
             pl.lit(method).alias("method"),
             pl.lit(seed).alias("seed"),
@@ -211,8 +212,8 @@ def ranks_of(**methods):
 
 def test_a_paired_test_by_hand():
     """Differences of HR@10, seeds averaged: 1, 1/2, 0, 1/2, so the mean is 1/2 and t = 0.5 / sqrt(1/6 / 4)."""
-    labels = {"item": np.array(["tail_item"] * 4), "user": np.array(["tail_user", "head_user"] * 2)}
-    frame = compare(ranks_of(none=[[99] * 4] * 2, llmesr=[[1, 1, 99, 99], [1, 99, 99, 1]]), labels)
+    users = ["tail_user", "head_user"] * 2
+    frame = compare(ranks_of(users, none=[[99] * 4] * 2, llmesr=[[1, 1, 99, 99], [1, 99, 99, 1]]))
     row = frame.filter(method="llmesr", against="none", group="overall", metric="HR@10").row(0, named=True)
     assert row["difference"] == pytest.approx(0.5)
     error = (1 / 6 / 4) ** 0.5
@@ -227,9 +228,10 @@ def test_a_paired_test_by_hand():
 
 def test_chance_is_rarely_called_significant_and_a_real_difference_is():
     rng = np.random.default_rng(0)
-    labels = {"item": np.array(["tail_item"] * 500), "user": np.array(["tail_user"] * 500)}
+    users = ["tail_user"] * 500
     others = {f"m{i}": [rng.integers(1, 100, 500)] for i in range(20)}
-    frame = compare(ranks_of(none=[rng.integers(1, 100, 500)], better=[rng.integers(1, 30, 500)], **others), labels)
+    real = {"none": [rng.integers(1, 100, 500)], "better": [rng.integers(1, 30, 500)]}
+    frame = compare(ranks_of(users, **real, **others))
     against_none = frame.filter(against="none", metric="NDCG@10", group="overall")
     assert (against_none["q"] >= against_none["p"]).all()
     assert against_none.filter(method="better")["significant"].all()
@@ -237,8 +239,7 @@ def test_chance_is_rarely_called_significant_and_a_real_difference_is():
 
 
 def test_equal_methods_do_not_differ():
-    labels = {"item": np.array(["tail_item"] * 3), "user": np.array(["tail_user"] * 3)}
-    frame = compare(ranks_of(none=[[1, 5, 99]], llminit=[[1, 5, 99]]), labels)
+    frame = compare(ranks_of(["tail_user"] * 3, none=[[1, 5, 99]], llminit=[[1, 5, 99]]))
     assert frame["p"].unique().to_list() == [1.0]
     assert not frame["significant"].any()
     assert frame.null_count().sum_horizontal()[0] == 0

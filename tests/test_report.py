@@ -4,7 +4,7 @@ import subprocess
 
 import polars as pl
 import pytest
-from llmesr import report
+from llmesr import published
 from llmesr.errors import InputError
 from llmesr.paths import ROOT
 from llmesr.plotting import save
@@ -93,7 +93,7 @@ def test_same_figure_same_bytes(tmp_path, data):
 
 def test_missing_results_are_named(root):
     with pytest.raises(InputError, match=r"results/nope/metrics.csv is missing: run `dvc repro evaluate` first"):
-        report.load("nope")
+        published.load("nope")
 
 
 def test_readme_shows_what_results_hold():

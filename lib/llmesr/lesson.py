@@ -6,9 +6,9 @@ if not, the error says which to run.
 
 import shutil
 
-from llmesr import embed, evaluate, prepare, retrieve, train
+from llmesr import embed, evaluate, prepare, retrieve, study, train
 from llmesr.embed import Embeddings
-from llmesr.paths import artifact, replacing, results, run_folder
+from llmesr.paths import artifact, replacing, results, run_folder, variant_folder
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
@@ -77,3 +77,12 @@ def evaluated(settings: Settings) -> None:
     start(settings)
     if settings.data.name == TINY and not (results(TINY) / "metrics.csv").exists():
         evaluate.run(settings, trained(settings)[0])
+
+
+def studied(settings: Settings, name: str) -> None:
+    """See to it that the tiny dataset's variants of one study have run."""
+    evaluated(settings)
+    if settings.data.name == TINY:
+        for variant, about in settings.study.variants.items():
+            if about.study == name and not (variant_folder(TINY, variant) / "metrics.parquet").exists():
+                study.run(settings, dataset.load(TINY), variant)

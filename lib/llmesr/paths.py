@@ -30,6 +30,11 @@ def run_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:
     return artifact(dataset, "train") / backbone / method / str(seed)
 
 
+def variant_folder(dataset: str, variant: str) -> Path:
+    """Folder of one variant of the study."""
+    return artifact(dataset, "study") / variant
+
+
 def checkpoint_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
     """File from which a killed run resumes.
 

@@ -1,8 +1,8 @@
-"""Switch the dataset, or list the runs, from the command line.
+"""Switch the dataset, or list the runs or the variants, from the command line.
 
 `python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
 without such a file only `data.name` and `data.source` change. `python -m llmesr.switch --runs` prints the DVC
-targets of all runs, the slowest first.
+targets of all runs, the slowest first, `--variants` those of the study.
 """
 
 import sys
@@ -68,6 +68,11 @@ def targets() -> list[str]:
     return [f"train@{backbone}-{method}-{seed}" for backbone, method, seed in runs]
 
 
+def variants() -> list[str]:
+    """Name every variant of the study as DVC does."""
+    return [f"study/dvc.yaml:variant@{variant}" for variant in load().study.variants]
+
+
 def _read(yaml: YAML, file: Path) -> dict[str, Any]:
     try:
         content = yaml.load(file.read_text(encoding="utf-8"))
@@ -95,9 +100,11 @@ if __name__ == "__main__":
     try:
         if sys.argv[1:] == ["--runs"]:
             print("\n".join(targets()))
+        elif sys.argv[1:] == ["--variants"]:
+            print("\n".join(variants()))
         elif len(sys.argv) == 2:
             switch(sys.argv[1])
         else:
-            sys.exit("usage: python -m llmesr.switch NAME | --runs")
+            sys.exit("usage: python -m llmesr.switch NAME | --runs | --variants")
     except InputError as problem:
         sys.exit(str(problem))

@@ -1,6 +1,9 @@
 """Stage 02: prompts → LLM → item and user embeddings, and their PCA."""
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors import SafetensorError
@@ -40,33 +43,35 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     )
 
 
-def encode(texts: list[str], settings: Settings) -> np.ndarray:
-    """Encode texts with the chosen encoder through the cache: (n, L) float32.
+def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.ndarray:
+    """Encode texts with the chosen encoder, through the cache unless told otherwise: (n, L) float32.
 
     Raises:
         InputError: the encoder cannot be found or fails, or the cache is damaged.
     """
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
-        identity = f"{encoder.base_url} {encoder.model}"
-        vectors = encode_cached(
-            texts, identity, lambda lacking: api_encoder.encode(lacking, encoder), embedding_cache()
-        )
+        identity, ask = f"{encoder.base_url} {encoder.model}", partial(api_encoder.encode, settings=encoder)
     else:
         name, budget = settings.embed.encoder, settings.embed.batch_tokens
-        vectors = encode_cached(
-            texts,
-            local_encoder.identity(encoder),
-            lambda lacking: local_encoder.encode(lacking, encoder, budget, name),
-            embedding_cache(),
-        )
+        identity = local_encoder.identity(encoder)
+        ask = partial(local_encoder.encode, settings=encoder, batch_tokens=budget, name=name)
+    if cached:
+        vectors = encode_cached(texts, identity, ask, embedding_cache())
+    else:
+        with TemporaryDirectory() as folder:
+            vectors = encode_cached(texts, identity, ask, Path(folder))
     if settings.embed.normalize:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
     return vectors
 
 
-def run(settings: Settings, data: Dataset) -> Embeddings:
-    """Do the whole stage and write `artifacts/<dataset>/embed/embeddings.safetensors`."""
+def make(settings: Settings, data: Dataset) -> Embeddings:
+    """Write the prompts, encode them, and reduce the items' vectors.
+
+    Raises:
+        InputError: a template, the encoder or the cache is at fault.
+    """
     item_texts, user_texts = prompts(data, settings)
     items = encode(item_texts, settings)
     tables = {
@@ -75,11 +80,16 @@ def run(settings: Settings, data: Dataset) -> Embeddings:
         "users": encode(user_texts, settings),
     }
     # safetensors writes the memory as it lies: a transposed or Fortran-ordered array would come back scrambled
-    tables = {name: np.ascontiguousarray(table) for name, table in tables.items()}
+    return Embeddings(**{name: np.ascontiguousarray(table) for name, table in tables.items()})
+
+
+def run(settings: Settings, data: Dataset) -> Embeddings:
+    """Do the whole stage and write `artifacts/<dataset>/embed/embeddings.safetensors`."""
+    found = make(settings, data)
     file = artifact(data.name, "embed") / "embeddings.safetensors"
     with replacing(file) as temporary:
-        save_file(tables, temporary, metadata={"encoder": settings.embed.encoder})
-    return Embeddings(**tables)
+        save_file(vars(found), temporary, metadata={"encoder": settings.embed.encoder})
+    return found
 
 
 def load(name: str) -> Embeddings:

@@ -1,10 +1,14 @@
 """Looks at embeddings, for the lessons."""
 
+import time
+
 import numpy as np
 import polars as pl
 from sklearn.decomposition import PCA
 
+from llmesr import embed
 from llmesr.prepare.dataset import Dataset
+from llmesr.settings import Settings
 
 
 def nearest_items(embeddings: np.ndarray, data: Dataset, item: int, k: int) -> pl.DataFrame:
@@ -34,3 +38,26 @@ def nearest_items(embeddings: np.ndarray, data: Dataset, item: int, k: int) -> p
 def explained_variance(embeddings: np.ndarray) -> np.ndarray:
     """Return the cumulative share of variance that the leading principal components keep: (min(V, L),)."""
     return np.cumsum(PCA().fit(embeddings[1:]).explained_variance_ratio_)
+
+
+def nearest(settings: Settings, data: Dataset, item: int, k: int) -> list[str]:
+    """List the titles of the k items nearest to one by an encoder's vectors, encoded through the cache."""
+    vectors = embed.make(settings, data).items
+    return nearest_items(vectors, data, item, k + 1)["title"].to_list()[1:]
+
+
+def throughput(settings: Settings, data: Dataset, sample: int = 64) -> float:
+    """Measure how many item prompts an encoder turns into vectors a second, without the cache.
+
+    Args:
+        settings: of the encoder and the prompt.
+        data: whose first items are the sample.
+        sample: how many.
+    """
+    texts = list(dict.fromkeys(embed.prompts(data, settings)[0]))[:sample]
+    marks = [time.perf_counter()]
+    for part in (texts[:1], texts):
+        embed.encode(part, settings, cached=False)
+        marks.append(time.perf_counter())
+    loading, all_in_all = marks[1] - marks[0], marks[2] - marks[1]  # the model is loaded each time
+    return (len(texts) - 1) / max(all_in_all - loading, 1e-9)

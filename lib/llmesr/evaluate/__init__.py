@@ -85,29 +85,39 @@ def run(settings: Settings, data: Dataset) -> Evaluation:
         judged.append(Judged(UNTRAINED, name, 0, dict(ranks), costs))
     for backbone, method, seed in settings.matrix.runs():
         trained = train.load(settings, embeddings, similar, backbone, method, seed)
-        began = time.monotonic()
-        ranks = dict(rank(trained.model.to(device), split, data, settings, seed))
-        costs = {**trained.account, "evaluate_seconds": time.monotonic() - began}
-        judged.append(Judged(backbone, method, seed, ranks, costs))
+        trained.model.to(device)
+        judged.append(judge(trained, split, data, settings))
     found = frames(judged, split, data, settings)
     _publish(found, data.name)
     return found
 
 
+def judge(trained: train.Run, split: TestSplit, data: Dataset, settings: Settings) -> Judged:
+    """Rank the test items of all users with a trained run."""
+    run = trained.account
+    began = time.monotonic()
+    ranks = dict(rank(trained.model, split, data, settings, run["seed"]))
+    return Judged(
+        run["backbone"], run["method"], run["seed"], ranks, {**run, "evaluate_seconds": time.monotonic() - began}
+    )
+
+
 def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Settings) -> Evaluation:
     """Lay out what was found as tidy frames, in the order of the runs."""
     measured, times, ranked = [], [], []
+    grouped = families(split.targets, data)
+    cases = {"user": split.targets.users, "item_group": grouped["item"], "user_group": grouped["user"]}
     for one in judged:
         run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
         times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]
         for protocol, ranks in one.ranks.items():
             rows = measure(ranks, split, data, settings)
             measured += [{"dataset": data.name, **run, "protocol": protocol, **row} for row in rows]
-            users = pl.DataFrame({"user": split.targets.users, "rank": ranks.astype(np.float32)})
+            users = pl.DataFrame({**cases, "rank": ranks.astype(np.float32)})
             labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
             ranked.append(users.select(*labels, pl.all()))
     users = pl.concat(ranked)
-    tests = compare(users, families(split.targets, data))
+    tests = compare(users)
     tests = tests.select(pl.lit(data.name).alias("dataset"), pl.all())
     return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), tests, users)
 

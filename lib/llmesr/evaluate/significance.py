@@ -12,20 +12,18 @@ CUTOFF = 10
 LEVEL = 0.05
 """Of the false discovery rate, and 1 minus the confidence of the intervals."""
 
-Labels = dict[str, np.ndarray]
-"""For each family of groups the (n,) labels of the test cases."""
 
-
-def compare(ranks: pl.DataFrame, labels: Labels) -> pl.DataFrame:
-    """Compare every method with those of `AGAINST`, on each backbone, protocol, metric and head or tail group.
+def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST) -> pl.DataFrame:
+    """Compare every method with some, on each backbone, protocol, metric and head or tail group.
 
     A user's value is the mean over seeds. The difference of two methods is tested by the paired t-test over users;
     p becomes q, the false discovery rate at which it is just found (Benjamini and Hochberg, 1995), among all
     comparisons of one protocol and metric.
 
     Args:
-        ranks: `backbone, method, seed, protocol, user, rank`; the users in the same order in every run.
-        labels: of the users' test cases, in that order.
+        ranks: `backbone, method, seed, protocol, user, item_group, user_group, rank`; every run has the users in the
+            same order.
+        against: the methods that all others are compared with.
 
     Returns:
         `backbone, method, against, protocol, group, metric, users, difference, low, high, p, q, significant`.
@@ -35,7 +33,7 @@ def compare(ranks: pl.DataFrame, labels: Labels) -> pl.DataFrame:
         for name, function in METRICS.items():
             values = _by_method(part, lambda rank, function=function: function(rank, CUTOFF))
             where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{CUTOFF}"}
-            rows += [{**where, **row} for row in _pairs(values, labels)]
+            rows += [{**where, **row} for row in _pairs(values, _groups(part), against)]
     if not rows:
         return pl.DataFrame(schema=SCHEMA)
     found = pl.DataFrame(rows, infer_schema_length=None)
@@ -70,18 +68,26 @@ def _by_method(part: pl.DataFrame, metric: object) -> dict[str, np.ndarray]:
     return found
 
 
-def _pairs(values: dict[str, np.ndarray], labels: Labels) -> list[dict[str, object]]:
-    groups = {"overall": slice(None)}
-    for family in ("item", "user"):
-        groups |= {str(label): labels[family] == label for label in np.unique(labels[family])}
+def _groups(part: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Tell which test cases each group has: name → (n,) bool."""
+    first = next(run for _, run in part.group_by(["method", "seed"], maintain_order=True))
+    groups = {"overall": np.ones(first.height, bool)}
+    for column in ("item_group", "user_group"):
+        groups |= {label: (first[column] == label).to_numpy() for label in first[column].unique().sort()}
+    return groups
+
+
+def _pairs(
+    values: dict[str, np.ndarray], groups: dict[str, np.ndarray], against: tuple[str, ...]
+) -> list[dict[str, object]]:
     rows = []
-    for against in AGAINST:
+    for reference in against:
         for method in values:
-            if method == against or against not in values:
+            if method == reference or reference not in values:
                 continue
             for group, chosen in groups.items():
-                one, other = values[method][chosen], values[against][chosen]
-                rows.append({"method": method, "against": against, "group": group, **_paired(one, other)})
+                one, other = values[method][chosen], values[reference][chosen]
+                rows.append({"method": method, "against": reference, "group": group, **_paired(one, other)})
     return rows
 
 

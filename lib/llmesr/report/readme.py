@@ -5,7 +5,7 @@ import re
 
 import polars as pl
 
-from llmesr import report
+from llmesr import published
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
@@ -50,11 +50,11 @@ def blocks() -> dict[str, str]:
     """Give the content of every marked block of README."""
     content = {"datasets": dataset_table(), "choices": choices_table()}
     for name in DATASETS:
-        metrics = report.load(name)
-        tests = report.load(name, "significance")
+        metrics = published.load(name)
+        tests = published.load(name, "significance")
         for protocol in ("sampled100", "full"):
             content[f"{name} {protocol}"] = tables.overall(metrics, protocol, "NDCG@10", tests)
-    content["costs"] = tables.costs(report.load("complete-journey", "timings"))
+    content["costs"] = tables.costs(published.load("complete-journey", "timings"))
     return content
 
 

@@ -1,7 +1,7 @@
 """What `params.yaml` may hold: a frozen section each, every key typed. The file's comments say what a key means."""
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -210,6 +210,28 @@ class Evaluate(Section):
     exclude_seen: bool
 
 
+class Variant(Section):
+    """One change of the settings whose effect is studied.
+
+    Attributes:
+        study: the question that it belongs to.
+        label: what tables and figures call it.
+        change: sections and keys of the settings, as they stand there, with other values.
+    """
+
+    study: Literal["ablation", "hyperparameters", "similarity", "language"]
+    label: str
+    change: dict[str, Any]
+
+
+class Study(Section):
+    """Long studies: LLM-ESR with one thing changed, on one backbone."""
+
+    backbone: BackboneName
+    seeds: Annotated[tuple[Seed, ...], *Several]
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], Variant]
+
+
 class Report(Section):
     """Stages 06 and later: tables and figures."""
 
@@ -230,6 +252,7 @@ class Settings(Section):
     matrix: Matrix
     train: Train
     evaluate: Evaluate
+    study: Study
     report: Report
 
     @model_validator(mode="after")

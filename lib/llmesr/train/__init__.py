@@ -19,7 +19,7 @@ from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.methods import STARTS_FROM, Recommender
 from llmesr.models.ragged import Ragged
-from llmesr.paths import checkpoint_file, replacing, run_folder, shown
+from llmesr.paths import checkpoint_file, replacing, run_folder, shown, variant_folder
 from llmesr.prepare.dataset import Dataset, Targets, save_json
 from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
@@ -62,31 +62,34 @@ def run(
     backbone: str,
     method: str,
     seed: int,
+    variant: str | None = None,
 ) -> Run:
     """Do the whole stage for one run and write `artifacts/<dataset>/train/<backbone>/<method>/<seed>/`.
+
+    A variant of the study, whose settings differ, is written to `artifacts/<dataset>/study/<variant>/<seed>/` instead.
 
     Raises:
         InputError: the loss is not finite, the checkpoint is damaged, or the settings do not fit together.
     """
     device = pick_device(settings.train.device)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
+    _be_deterministic()
     sequences = Ragged.of(data.train.items, data.train.lengths, device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
-    folder = run_folder(data.name, backbone, method, seed)
+    own = run_folder(data.name, backbone, method, seed)
+    folder = variant_folder(data.name, variant) / str(seed) if variant else own
     arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
     arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
-    names = [STARTS_FROM[method], method] if method in STARTS_FROM else [method]
     phases: list[Phase] = []
     with (
         cpu_threads(settings.train.threads),
         Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live,
     ):
-        for name in names:
+        for name in [STARTS_FROM[method], method] if method in STARTS_FROM else [method]:
             model = models.build(settings, backbone, name, seed, embeddings, similar).to(device)
             if phases:
                 model.load_state_dict(phases[-1].model.state_dict(), strict=False)
-            checkpoint = checkpoint_file(data.name, backbone, "-from-".join(dict.fromkeys([method, name])), seed)
+            called = "-from-".join(dict.fromkeys([variant or method, name]))
+            checkpoint = checkpoint_file(data.name, backbone, called, seed)
             identity = _identity(settings, backbone, name, seed, arrays)
             report = _log_to(live) if name == method else _ignore
             fitted = fit(model, task, settings.train, seed, checkpoint, identity, report)
@@ -95,7 +98,6 @@ def run(
         model.finish(lesson(model, task, seed, fitted.best_epoch, settings.train.epochs))
         finishing = time.monotonic() - began
         validated = validate(model, task)
-    history = [epoch for phase in phases for epoch in phase.fitted.history]
     account = {
         "dataset": data.name,
         "backbone": backbone,
@@ -103,23 +105,29 @@ def run(
         "seed": seed,
         "validation_NDCG@10": validated["NDCG@10"],
         "best_epoch": fitted.best_epoch,
-        **_costs(model, history, finishing),
+        **_costs(phases, finishing),
     }
-    _write(folder, model, account, fitted)
-    for phase in phases:
-        phase.checkpoint.unlink(missing_ok=True)  # not before all is written
+    _write(folder, phases, account)
     return Run(model, account, fitted.history)
+
+
+def _be_deterministic() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
 
 
 def _ignore(measures: dict[str, float]) -> None:
     """Report nothing: the learning curve is that of the run's own method."""
 
 
-def _write(folder: Path, model: Recommender, account: dict, fitted: Fitted) -> None:
+def _write(folder: Path, phases: list[Phase], account: dict) -> None:
+    model, fitted = phases[-1].model, phases[-1].fitted
     with replacing(folder / "weights.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
     save_json(account, folder / "run.json")
     save_json({"epochs": fitted.history}, folder / "history.json")
+    for phase in phases:
+        phase.checkpoint.unlink(missing_ok=True)  # not before all is written
 
 
 def load(settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int) -> Run:
@@ -179,8 +187,9 @@ def _log_to(live: Live) -> Callable[[dict[str, float]], None]:
     return log
 
 
-def _costs(model: Recommender, history: list[dict[str, float]], finishing: float) -> dict[str, float]:
-    seconds = [epoch["seconds"] for epoch in history]
+def _costs(phases: list[Phase], finishing: float) -> dict[str, float]:
+    model = phases[-1].model
+    seconds = [epoch["seconds"] for phase in phases for epoch in phase.fitted.history]
     return {
         "epochs": len(seconds),
         "seconds_per_epoch": round(float(np.median(seconds)), 3),

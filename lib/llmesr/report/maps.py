@@ -1,0 +1,79 @@
+"""Maps of item tables: many dimensions brought to two, neighbours kept together (t-SNE)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from llmesr.plotting import alone
+
+CATEGORIES = 8
+"""Categories with a colour of their own; the others are grey."""
+OTHER = "other"
+
+
+def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Bring vectors (V, W) to the plane (V, 2) by t-SNE on cosine distances of their leading 50 components."""
+    reduced = PCA(min(50, *table.shape), random_state=seed).fit_transform(table)
+    perplexity = min(30, (len(table) - 1) / 3)
+    return TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(reduced)
+
+
+def category(items: pl.DataFrame) -> tuple[str, np.ndarray]:
+    """Choose the attribute with the fewest values, and keep its most frequent ones.
+
+    Returns:
+        the column's name and each item's category, `other` for the rare ones.
+    """
+    taken = {"item", "item_id", "title", "count", "tail", "group"}
+    counts = {name: items[name].n_unique() for name in items.columns if name not in taken}
+    counts = {name: count for name, count in counts.items() if count > 1} or {"title": items["title"].n_unique()}
+    name = min(counts, key=counts.get)
+    values = items[name].cast(pl.String).fill_null(OTHER)
+    frequent = values.value_counts(sort=True).filter(pl.col(name) != OTHER).head(CATEGORIES)[name]
+    return name, np.where(values.is_in(frequent.implode()), values, OTHER)
+
+
+def draw(maps: dict[str, np.ndarray], counts: np.ndarray, kind: str, kinds: np.ndarray) -> Figure:
+    """Draw each map twice: coloured by popularity, and by category.
+
+    Args:
+        maps: title → (V, 2).
+        counts: (V,) training interactions.
+        kind: what the category is.
+        kinds: (V,) each item's.
+    """
+    names = [*sorted(set(kinds) - {OTHER}), OTHER]
+    colours = {**dict(zip(names, sns.color_palette("deep", len(names)), strict=True)), OTHER: (0.8, 0.8, 0.8)}
+    with sns.axes_style("white"), sns.plotting_context("notebook"):
+        figure, axes = plt.subplots(2, len(maps), figsize=(4 * len(maps), 8), squeeze=False, layout="constrained")
+        for column, (title, points) in enumerate(maps.items()):
+            upper, lower = axes[:, column]
+            shade = upper.scatter(*points.T, c=np.log10(counts + 1), cmap="viridis", s=6)
+            upper.set(title=title)
+            for name in reversed(names):
+                lower.scatter(*points[kinds == name].T, color=colours[name], s=6, label=name)
+            for axis in (upper, lower):
+                axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+        figure.colorbar(shade, ax=axes[0, :], label="log₁₀(training interactions + 1)")
+        handles, labels = axes[1, 0].get_legend_handles_labels()
+        axes[1, -1].legend(
+            handles, labels, title=kind, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, markerscale=2
+        )
+    return alone(figure)
+
+
+def neighbours_kept(one: np.ndarray, other: np.ndarray, k: int = 10) -> float:
+    """Share of an item's k nearest in one table (V, W) that are also among its k nearest in the other, by cosine."""
+
+    def nearest(table: np.ndarray) -> np.ndarray:
+        unit = table / np.linalg.norm(table, axis=1, keepdims=True).clip(min=1e-12)
+        similar = unit @ unit.T
+        np.fill_diagonal(similar, -np.inf)
+        return np.argpartition(-similar, k, axis=1)[:, :k]
+
+    pairs = zip(nearest(one), nearest(other), strict=True)
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in pairs]))

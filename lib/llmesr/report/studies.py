@@ -1,0 +1,92 @@
+"""Tables and figures of the studies: LLM-ESR with one thing changed, beside LLM-ESR as it is."""
+
+import matplotlib.pyplot as plt
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from llmesr.plotting import ACCENT, MARK, alone
+from llmesr.report.tables import FLAG, over_seeds
+
+FULL = "full"
+"""What LLM-ESR as it is, is called among its variants."""
+COLUMNS = {"overall": "Overall", "tail_item": "Tail item", "head_item": "Head item", "tail_user": "Tail user"}
+
+
+def table(metrics: pl.DataFrame, labels: dict[str, str], tests: pl.DataFrame, protocol: str, metric: str) -> str:
+    """Lay out one metric by group, a row a variant: mean ± standard deviation over seeds.
+
+    Args:
+        metrics: of the variants and of `full`.
+        labels: what each variant is called, in the order of the rows.
+        tests: comparisons with `full`; a dagger marks a significant difference.
+        protocol: `sampled100` or `full`.
+        metric: e.g. `NDCG@10`.
+
+    Returns:
+        a Markdown table; the last column is the change of the overall mean against `full`.
+    """
+    means = {
+        (method, group): (mean, std)
+        for _, method, group, mean, std, _ in over_seeds(metrics, protocol, metric).iter_rows()
+    }
+    sure = tests.filter("significant", protocol=protocol, metric=metric, against=FULL)
+    flagged = set(sure.select("method", "group").iter_rows())
+    lines = [f"| Variant | {' | '.join(COLUMNS.values())} | Change |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
+    for method, label in labels.items():
+        cells = []
+        for group in COLUMNS:
+            mean, std = means.get((method, group), (None, None))
+            dagger = FLAG * ((method, group) in flagged)
+            cells.append("–" if mean is None else f"{mean:.4f} ± {std:.4f}{dagger}")
+        change = means[method, "overall"][0] / means[FULL, "overall"][0] - 1
+        lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == FULL else f'{change:+.1%}'} |")
+    return "\n".join(lines)
+
+
+def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: str) -> Figure:
+    """Draw each variant as a dot, overall and on tail items; the bar is ± one standard deviation over seeds.
+
+    The dashed line is LLM-ESR as it is.
+    """
+    kept = metrics.filter(protocol=protocol, metric=metric).with_columns(pl.col("method").replace(labels))
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        height = 1.2 + 0.42 * len(labels)
+        figure, axes = plt.subplots(1, 2, figsize=(11, height), sharey=True, layout="constrained")
+        for axis, (group, title) in zip(axes, (("overall", "Overall"), ("tail_item", "Tail items")), strict=True):
+            rows = kept.filter(group=group)
+            sns.pointplot(
+                rows.to_pandas(), x="value", y="method", order=list(labels.values()), errorbar="sd",
+                linestyle="none", color=ACCENT, err_kws={"linewidth": 1.4}, ax=axis,
+            )  # fmt: skip
+            axis.axvline(rows.filter(method=labels[FULL])["value"].mean(), color=MARK, linestyle="--")
+            axis.set(xlabel=f"{metric} ({protocol})", ylabel="", title=title)
+    return alone(figure)
+
+
+def curves(metrics: pl.DataFrame, axes_of: dict[str, dict[str, float]], protocol: str, metric: str) -> Figure:
+    """Draw the metric against a number that the variants change: a row of panels for each such number.
+
+    Args:
+        metrics: of the variants and of `full`.
+        axes_of: the number's name → each variant's value of it.
+        protocol: `sampled100` or `full`.
+        metric: e.g. `NDCG@10`.
+    """
+    kept = metrics.filter(protocol=protocol, metric=metric)
+    groups = (("overall", "Overall"), ("tail_item", "Tail items"))
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, panels = plt.subplots(
+            len(axes_of), 2, figsize=(11, 3.4 * len(axes_of)), squeeze=False, layout="constrained"
+        )
+        for row, (name, values) in zip(panels, axes_of.items(), strict=True):
+            known = kept.filter(pl.col("method").is_in(list(values)))
+            known = known.with_columns(pl.col("method").replace_strict(values, return_dtype=pl.Float64).alias("x"))
+            for axis, (group, title) in zip(row, groups, strict=True):
+                rows = known.filter(group=group).to_pandas()
+                sns.lineplot(rows, x="x", y="value", errorbar="sd", err_style="bars", marker="o", color=ACCENT, ax=axis)
+                axis.axvline(values[FULL], color=MARK, linestyle="--")
+                axis.set(xscale="log", xlabel=name, ylabel=f"{metric} ({protocol})", title=title)
+                axis.set_xticks(sorted(values.values()), [f"{value:g}" for value in sorted(values.values())])
+                axis.minorticks_off()
+    return alone(figure)
