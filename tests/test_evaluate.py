@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 from conftest import ROOT, changed, ragged
-from llmesr import evaluate, retrieve, train
+from llmesr import evaluate, prepare, retrieve, train
 from llmesr.errors import InputError
 from llmesr.evaluate import references
 from llmesr.evaluate.groups import families, recombine
@@ -176,6 +176,21 @@ def test_references_are_ranked_as_a_plain_loop_does(settings, data, name):
             others = scores[list(others)]
             expected = 1 + (others > scores[item]).sum() + (others == scores[item]).sum() / 2
             assert ranks[protocol][row] == expected
+
+
+def test_a_temporal_split_runs_to_its_metrics(tiny, root, similar, embeddings, monkeypatch):
+    """Not every user is asked, and what is read goes beyond training and the validation item."""
+    chosen = changed(tiny, train__epochs=1, prepare__split="temporal", evaluate__references=["popularity"])
+    chosen = changed(chosen, matrix__backbones=["sasrec"], matrix__methods=["none"], matrix__seeds=[1])
+    data = prepare.run(chosen)
+    monkeypatch.setattr(evaluate.embed, "load", lambda name: embeddings)
+    retrieve.run(chosen, data, embeddings)
+    train.run(chosen, data, embeddings, similar, "sasrec", "none", 1)
+    found = evaluate.run(chosen, data)
+    asked = found.metrics.filter(metric="users", group="overall", protocol="full", method="none")["value"][0]
+    assert 0 < asked < data.n_users
+    split = evaluate.read_test_split(data, torch.device("cpu"))
+    assert (split.inputs.lengths.numpy() > data.train.lengths + 1).any()
 
 
 def test_missing_run_is_named(settings, data):

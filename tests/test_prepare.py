@@ -9,10 +9,9 @@ from llmesr.errors import InputError
 from llmesr.paths import artifact
 from llmesr.prepare import dataset
 from llmesr.prepare.card import describe, gini
-from llmesr.prepare.dataset import Sequences, Targets, append
 from llmesr.prepare.filters import first_only, k_core, one_pass
 from llmesr.prepare.groups import edge_label, edge_names, tail_label, tail_threshold
-from llmesr.prepare.split import draw_negatives, leave_one_out
+from llmesr.prepare.split import cut, draw_negatives, leave_one_out, temporal
 
 
 def pairs(*rows):
@@ -99,10 +98,48 @@ def test_edges_cover_everything_once():
     assert labels == [names[i] for i in (0, 0, 1, 1, 2, 3, 4, 4)]
 
 
-def test_append_puts_each_target_behind_its_user():
-    base = Sequences(np.array([1, 2, 3, 4]), np.array([0, 2, 3, 4]))
-    known = append(base, Targets(np.array([0, 2]), np.array([9, 8]), np.zeros((2, 0))))
-    assert [known[user].tolist() for user in range(3)] == [[1, 2, 9], [3], [4, 8]]
+def test_what_is_known_at_test_time_is_all_that_came_before():
+    split = leave_one_out(numbered([5, 6, 7, 8], [1, 2, 3]), "error")
+    assert split.known["item"].to_list() == [5, 6, 7, 1, 2]
+
+
+def test_temporal_split_by_hand():
+    """User 0 acts in all three times, user 1 not between, user 2 not after; what lies between is known, not learned."""
+    frame = pl.DataFrame(
+        {
+            "user": [0, 0, 0, 0, 0, 1, 1, 2, 2],
+            "item": [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            "timestamp": [1, 10, 12, 20, 25, 3, 21, 2, 11],
+        }
+    )
+    split = temporal(frame, (10, 20))
+    assert split.train.rows() == [(0, 1), (1, 6), (2, 8)]
+    assert split.validation.rows() == [(0, 2), (2, 9)]
+    assert split.test.rows() == [(0, 4), (1, 7)]
+    assert split.known.rows() == [(0, 1), (0, 2), (0, 3), (1, 6), (2, 8), (2, 9)]
+    assert cut(pl.DataFrame({"timestamp": [5, 1, 4, 2, 3]}), (0.4, 0.8)) == (3, 5)
+
+
+def test_nothing_is_learned_after_the_first_point_in_time(root, tiny):
+    chosen = changed(tiny, prepare__split="temporal")
+    data = prepare.run(chosen)
+    raw = pl.read_csv(tiny.folder / "interactions.csv").sort("timestamp", maintain_order=True)
+    begins, ends = cut(raw, chosen.prepare.temporal_shares)
+    parts = {name: pl.read_parquet(artifact("tiny", "prepare") / f"{name}.parquet") for name in ("test", "known")}
+    early = raw.filter(pl.col("timestamp") < begins)
+    assert len(data.train.items) == early.height
+    assert (data.train.lengths > 0).all()
+    assert set(data.users["user_id"]) == set(early["user_id"].cast(pl.String))
+    whoever = raw.filter(pl.col("user_id").is_in(early["user_id"].implode()))
+    assert parts["known"].height == whoever.filter(pl.col("timestamp") < ends).height
+    assert 0 < parts["test"].height < data.n_users
+    assert parts["test"]["user"].is_unique().all()
+
+
+def test_a_split_that_leaves_nothing_is_named(root, tiny):
+    late = changed(tiny, prepare__split="temporal", prepare__temporal_shares=[0.001, 0.002])
+    with pytest.raises(InputError, match=r"no user has the interactions before and after both points in time"):
+        prepare.run(late)
 
 
 def test_gini():
@@ -128,7 +165,7 @@ def test_same_input_gives_same_bytes(root, tiny):
         return {file.name: file.read_bytes() for file in artifact("tiny", "prepare").iterdir()}
 
     first = bytes_of()
-    assert len(first) == 6
+    assert len(first) == 7
     assert bytes_of() == first
 
 
@@ -168,7 +205,7 @@ def test_short_users_in_training_only_add_what_they_have_to_the_card(root, tiny,
 def test_only_short_users_are_an_error(root, tiny, table):
     folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
     recipe = {"prepare__recipes__table__min_user": 1, "prepare__recipes__table__short_users": "train_only"}
-    with pytest.raises(InputError, match=r"no user has the 3 interactions that leave-one-out needs"):
+    with pytest.raises(InputError, match=r"no user has the 3 interactions that the split 'leave_one_out' needs"):
         prepare.run(changed(tiny, data__root=str(folder.parent), data__name="mine", **recipe))
 
 

@@ -25,7 +25,7 @@ from llmesr.models.scoring import (
     sampled_ranks,
 )
 from llmesr.paths import artifact, replacing, results
-from llmesr.prepare.dataset import Dataset, Targets, append, read_frame, save_frame, save_json, targets
+from llmesr.prepare.dataset import Dataset, Targets, read_frame, save_frame, save_json, sequences, targets
 from llmesr.prepare.split import draw_negatives
 from llmesr.settings import Settings
 
@@ -35,7 +35,7 @@ class TestSplit:
     """What is asked at test time.
 
     Attributes:
-        inputs: each user's training and validation items, on the device.
+        inputs: what is known of each user before the test item, on the device.
         targets: the test item of each user and its fixed negatives.
     """
 
@@ -124,8 +124,9 @@ def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Sett
 
 def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
     """Read the test split: the one place where it is read."""
-    held_out = targets(read_frame(artifact(data.name, "prepare") / "test.parquet", "prepare"))
-    known = append(data.train, data.validation)
+    folder = artifact(data.name, "prepare")
+    held_out = targets(read_frame(folder / "test.parquet", "prepare"))
+    known = sequences(read_frame(folder / "known.parquet", "prepare"), data.n_users)
     return TestSplit(Ragged.of(known.items, known.lengths, device), held_out)
 
 

@@ -9,7 +9,7 @@ from llmesr.prepare import dataset, filters, groups
 from llmesr.prepare.card import describe
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
-from llmesr.prepare.split import Split, draw_negatives, leave_one_out
+from llmesr.prepare.split import Split, cut, draw_negatives, leave_one_out, temporal
 from llmesr.settings import Prepare, Recipe, Settings
 
 __all__ = ["Dataset", "clean", "label", "number", "run"]
@@ -28,18 +28,27 @@ def run(settings: Settings) -> Dataset:
             f"{shown(settings.folder)}: no interaction is left after filtering "
             f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'prepare.recipes.{settings.source}'"
         )
+    cuts = cut(kept, settings.prepare.temporal_shares)
+    if settings.prepare.split == "temporal":  # who comes later has no history to learn from
+        kept = kept.filter(pl.col("timestamp").min().over("user_id") < cuts[0])
     interactions, users, items = number(kept, raw.items)
-    split = leave_one_out(interactions, settings.recipe.short_users)
-    if split.test.is_empty():
+    if settings.prepare.split == "temporal":
+        split = temporal(interactions, cuts)
+    else:
+        split = leave_one_out(interactions, settings.recipe.short_users)
+    if split.test.is_empty() or split.validation.is_empty():
+        need = {"leave_one_out": "3 interactions", "temporal": "interactions before and after both points in time"}
         raise InputError(
-            f"{shown(settings.folder)}: no user has the 3 interactions that leave-one-out needs: get more data"
+            f"{shown(settings.folder)}: no user has the {need[settings.prepare.split]} that the split "
+            f"'{settings.prepare.split}' needs: get more data, or change 'prepare.split'"
         )
     users, items, thresholds = label(split, users, items, settings.prepare)
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
     card = {"name": settings.data.name, **describe(users, items, totals, thresholds)}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
     folder = artifact(settings.data.name, "prepare")
-    frames = {"train": split.train, "validation": validation, "test": test, "users": users, "items": items}
+    frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
+    frames |= {"users": users, "items": items}
     for part, frame in frames.items():
         dataset.save_frame(frame, folder / f"{part}.parquet")
     dataset.save_json(card, folder / "card.json")
@@ -58,7 +67,7 @@ def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFram
     """Give users the rows 0..U-1 and items the ids 1..V, both in the order of their raw ids.
 
     Returns:
-        interactions ordered by user and time (`user`, `item`, `user_id`); users; items that occur.
+        interactions ordered by user and time (`user`, `item`, `user_id`, `timestamp`); users; items that occur.
     """
     users = interactions.select(pl.col("user_id").unique().sort()).with_row_index("user")
     known = items.join(interactions.select("item_id").unique(), on="item_id", how="semi").sort("item_id")
@@ -68,7 +77,7 @@ def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFram
     )
     numbered = numbered.sort("user", maintain_order=True)
     as_int = pl.col("user", "item").cast(pl.Int32, strict=True)
-    return numbered.select(as_int, "user_id"), users, known
+    return numbered.select(as_int, "user_id", "timestamp"), users, known
 
 
 def label(
@@ -76,13 +85,12 @@ def label(
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
     """Add each user's input length and each item's training count, and the groups they belong to.
 
-    The length counts what is known at test time, training and validation; the count only training.
+    The length counts what is known at test time; the count only training.
 
     Returns:
         users with `length`, `tail`, `group`; items with `count`, `tail`, `group`; the thresholds of the tail.
     """
-    known = pl.concat([split.train.select("user"), split.validation.select("user")])
-    lengths = np.bincount(known["user"].to_numpy(), minlength=users.height)
+    lengths = np.bincount(split.known["user"].to_numpy(), minlength=users.height)
     counts = np.bincount(split.train["item"].to_numpy(), minlength=items.height + 1)[1:]
     thresholds = {
         "user": groups.tail_threshold(lengths, settings.tail_quantile, settings.tail_user_below),

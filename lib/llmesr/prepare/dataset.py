@@ -94,14 +94,6 @@ def baskets(of: Sequences, n_items: int) -> csr_matrix:
     return found
 
 
-def append(base: Sequences, targets: Targets) -> Sequences:
-    """Append each target to its user's items: training + validation is the input at test time."""
-    return Sequences(
-        np.insert(base.items, base.offsets[targets.users + 1], targets.items),
-        base.offsets + np.concatenate([[0], np.cumsum(np.bincount(targets.users, minlength=len(base)))]),
-    )
-
-
 def targets(frame: pl.DataFrame) -> Targets:
     """Turn the frame of a held-out split into arrays."""
     negatives = frame["negatives"].to_numpy() if frame.height else np.zeros((0, 0), np.int32)

@@ -1,6 +1,7 @@
-"""Leave-one-out split and the fixed negatives."""
+"""Leave-one-out and global temporal split, and the fixed negatives."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,11 +11,19 @@ from llmesr.errors import InputError
 
 @dataclass(frozen=True)
 class Split:
-    """Interactions as (user, item) in time order: what is learned, what chooses, what judges."""
+    """Interactions as (user, item), ordered by user and time.
+
+    Attributes:
+        train: what is learned.
+        validation: what chooses, one a user at most.
+        test: what judges, one a user at most.
+        known: what is read to predict the test items.
+    """
 
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
+    known: pl.DataFrame
 
 
 def leave_one_out(interactions: pl.DataFrame, short_users: str) -> Split:
@@ -44,6 +53,34 @@ def leave_one_out(interactions: pl.DataFrame, short_users: str) -> Split:
         left.filter(in_train).select(pair),
         left.filter(~in_train & (pl.col("left") == 2)).select(pair),
         left.filter(~in_train & (pl.col("left") == 1)).select(pair),
+        left.filter(in_train | (pl.col("left") == 2)).select(pair),
+    )
+
+
+def cut(interactions: pl.DataFrame, shares: tuple[float, float]) -> tuple[Any, Any]:
+    """Find the two points in time before which these shares of all interactions happened."""
+    times = interactions["timestamp"].sort()
+    return times[int(shares[0] * len(times))], times[int(shares[1] * len(times))]
+
+
+def temporal(interactions: pl.DataFrame, cuts: tuple[Any, Any]) -> Split:
+    """Split by two points in time that are the same for everybody: nothing is learned from anybody's future.
+
+    A user's validation item is the first between the two points, the test item the first after the second. So neither
+    is there for everybody. Whoever had nothing before the first point must have been left out.
+
+    Args:
+        interactions: columns `user`, `item` and `timestamp`, ordered by user and time.
+        cuts: where validation and where test begins.
+    """
+    begins, ends = cuts
+    time, pair = pl.col("timestamp"), ["user", "item"]
+    first = {"subset": "user", "keep": "first", "maintain_order": True}
+    return Split(
+        interactions.filter(time < begins).select(pair),
+        interactions.filter((time >= begins) & (time < ends)).unique(**first).select(pair),
+        interactions.filter(time >= ends).unique(**first).select(pair),
+        interactions.filter(time < ends).select(pair),
     )
 
 

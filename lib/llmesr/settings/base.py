@@ -19,6 +19,13 @@ def ascending(edges: tuple[int, ...]) -> tuple[int, ...]:
     return edges
 
 
+def rising(shares: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a second share that is not above the first."""
+    if shares[0] >= shares[1]:
+        raise ValueError("the second share must be above the first: correct them")
+    return shares
+
+
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]

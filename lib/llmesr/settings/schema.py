@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from llmesr.errors import InputError
 from llmesr.metrics import METRICS
 from llmesr.paths import from_root
-from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct
+from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct, rising
 from llmesr.settings.methods import MethodName, Methods
 
 
@@ -74,6 +74,8 @@ class Prepare(Section):
     """Stage 01: interactions, splits, long-tail groups."""
 
     recipes: Recipes
+    split: Literal["leave_one_out", "temporal"]
+    temporal_shares: Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(rising)]
     negatives: Positive
     seed: Seed
     tail_quantile: Share
