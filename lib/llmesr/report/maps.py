@@ -46,7 +46,7 @@ def draw(maps: dict[str, np.ndarray], counts: np.ndarray, kind: str, kinds: np.n
         kind: what the category is.
         kinds: (V,) each item's.
     """
-    names = [*sorted(set(kinds) - {OTHER}), OTHER]
+    names = sorted(set(kinds), key=lambda name: (name == OTHER, name))
     colours = {**dict(zip(names, sns.color_palette("deep", len(names)), strict=True)), OTHER: (0.8, 0.8, 0.8)}
     with sns.axes_style("white"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(2, len(maps), figsize=(4 * len(maps), 8), squeeze=False, layout="constrained")
@@ -58,11 +58,11 @@ def draw(maps: dict[str, np.ndarray], counts: np.ndarray, kind: str, kinds: np.n
                 lower.scatter(*points[kinds == name].T, color=colours[name], s=6, label=name)
             for axis in (upper, lower):
                 axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-        figure.colorbar(shade, ax=axes[0, :], label="log₁₀(training interactions + 1)")
-        handles, labels = axes[1, 0].get_legend_handles_labels()
-        axes[1, -1].legend(
-            handles, labels, title=kind, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, markerscale=2
-        )
+        figure.colorbar(shade, ax=axes[0, -1], label="log₁₀(training interactions + 1)")
+        handles, labels = axes[1, -1].get_legend_handles_labels()
+    figure.legend(
+        handles[::-1], labels[::-1], title=kind, loc="outside lower center", ncols=5, frameon=False, markerscale=2
+    )
     return alone(figure)
 
 

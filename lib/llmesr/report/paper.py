@@ -68,6 +68,7 @@ def bars(theirs: pl.DataFrame, ours: pl.DataFrame, method: str) -> Figure:
             sns.barplot(rows, x="where", y="gain", hue="source", palette="deep", dodge=False, ax=axis)
             axis.set(xlabel="", ylabel="gain over the plain backbone, %", title=title)
             axis.tick_params(axis="x", labelrotation=60, labelsize=9)
+            axis.legend(title="", loc="upper right") if group == "overall" else axis.get_legend().remove()
     return alone(figure)
 
 

@@ -1,0 +1,153 @@
+"""Stages 08 and later: maps, the paper's numbers, the studies' tables and figures."""
+
+import numpy as np
+import polars as pl
+import pytest
+from llmesr.report import maps, paper, studies
+from matplotlib.figure import Figure
+
+
+def frame(rows):
+    """Rows (method, group, values of the seeds) at sampled100, NDCG@10."""
+    columns = ["dataset", "backbone", "method", "seed", "protocol", "group", "metric", "value"]
+    tidy = [
+        ("d", "sasrec", method, seed, "sampled100", group, "NDCG@10", value)
+        for method, group, values in rows
+        for seed, value in enumerate(values)
+    ]
+    return pl.DataFrame(tidy, schema=columns, orient="row")
+
+
+METRICS = frame(
+    [
+        ("full", "overall", [0.2, 0.4]),
+        ("full", "tail_item", [0.1, 0.1]),
+        ("less", "overall", [0.15, 0.15]),
+        ("less", "tail_item", [0.1, 0.1]),
+    ]
+)
+LABELS = {"full": "LLM-ESR", "less": "w/o something"}
+TESTS = pl.DataFrame(
+    [
+        {
+            "method": "less",
+            "against": "full",
+            "protocol": "sampled100",
+            "metric": "NDCG@10",
+            "group": "overall",
+            "significant": True,
+        }
+    ]
+)
+
+
+# --- studies ---
+
+
+def test_table_of_variants_by_hand():
+    lines = studies.table(METRICS, LABELS, TESTS, "sampled100", "NDCG@10").splitlines()
+    assert lines[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – |  |"
+    assert lines[3] == "| w/o something | 0.1500 ± 0.0000† | 0.1000 ± 0.0000 | – | – | -50.0% |"
+
+
+def test_dots_stand_at_the_means_and_the_line_at_the_full_model():
+    figure = studies.dots(METRICS, LABELS, "sampled100", "NDCG@10")
+    overall, tail = figure.axes
+    assert [text.get_text() for text in overall.get_yticklabels()] == list(LABELS.values())
+    assert overall.lines[-1].get_xdata()[0] == pytest.approx(0.3)
+    assert tail.lines[-1].get_xdata()[0] == pytest.approx(0.1)
+    assert overall.get_xlabel() == "NDCG@10 (sampled100)"
+
+
+def test_curves_run_over_the_numbers():
+    figure = studies.curves(METRICS, {"α": {"full": 0.1, "less": 0.01}}, "sampled100", "NDCG@10")
+    overall = figure.axes[0]
+    np.testing.assert_allclose(overall.lines[0].get_xydata(), [[0.01, 0.15], [0.1, 0.3]])
+    assert overall.get_xlabel() == "α"
+
+
+# --- the paper's numbers ---
+
+
+def test_gains_by_hand():
+    found = paper.gains(
+        frame(
+            [
+                ("none", "overall", [0.1, 0.3]),
+                ("llmesr", "overall", [0.3, 0.3]),
+                ("none", "head_item", [0.5, 0.5]),
+                ("no-fusion", "overall", [0.9, 0.9]),
+            ]
+        ),
+        "NDCG@10",
+    )
+    assert found.select("method", "group", "gain").rows() == [("llmesr", "overall", pytest.approx(0.5))]
+
+
+def test_published_figures_are_those_of_the_paper():
+    """LLM-ESR on Yelp with SASRec: 0.3597 to 0.4208 overall, 0.0495 to 0.0845 on tail items."""
+    theirs = paper.gains(paper.published().filter(source=paper.PAPER), "NDCG@10")
+    found = theirs.filter(dataset="yelp", backbone="sasrec", method="llmesr").sort("group")
+    assert found["gain"].to_list() == pytest.approx([0.4208 / 0.3597 - 1, 0.0845 / 0.0495 - 1])
+    lines = paper.table(theirs, theirs).splitlines()
+    assert "| Liu et al. 2024 | yelp | SASRec | LLM-ESR | +17.0% | +70.7% |" in lines
+    assert isinstance(paper.bars(theirs, theirs, "llmesr"), Figure)
+
+
+def test_published_groups_recombine():
+    """Head and tail of the paper's own rows, weighted by one share for each dataset, give the overall mean."""
+    whole = paper.published().filter(source=paper.PAPER, metric="NDCG@10", verified="yes")
+    wide = whole.pivot("group", index=["dataset", "backbone", "method"], values="value").drop_nulls("tail_item")
+    share = (wide["overall"] - wide["tail_item"]) / (wide["head_item"] - wide["tail_item"])
+    spread = (
+        wide.with_columns(share.alias("share")).group_by("dataset").agg(pl.col("share").max() - pl.col("share").min())
+    )
+    assert spread["share"].max() < 0.01
+
+
+def test_ablation_beside_the_papers():
+    metrics = frame([("full", "overall", [0.2, 0.4]), ("no-fusion", "overall", [0.25, 0.25])])
+    lines = paper.ablation(metrics, {"full": "LLM-ESR", "no-fusion": "w/o cross-attention"}, "NDCG@10").splitlines()
+    assert lines[2:] == ["| LLM-ESR | 0.4208 | 0.4217 | 0.3000 |", "| w/o cross-attention | 0.4160 | 0.4157 | 0.2500 |"]
+
+
+# --- maps ---
+
+
+def test_category_is_the_attribute_with_the_fewest_values():
+    items = pl.DataFrame(
+        {
+            "item": [1, 2, 3, 4],
+            "title": ["a", "b", "c", "d"],
+            "brand": ["x", "y", "z", "w"],
+            "kind": ["p", "p", "q", None],  # two and nothing
+            "same": ["s"] * 4,
+            "tail": ["tail_item"] * 4,
+        }
+    )
+    name, kinds = maps.category(items)
+    assert (name, kinds.tolist()) == ("kind", ["p", "p", "q", maps.OTHER])
+
+
+def test_rare_categories_are_other():
+    names = [f"k{i}" for i in range(maps.CATEGORIES + 3)]
+    items = pl.DataFrame({"title": [str(i) for i in range(2 * len(names) - 3)], "kind": names + names[:-3]})
+    _, kinds = maps.category(items)
+    assert set(kinds) == {*names[:-3], maps.OTHER}
+
+
+def test_neighbours_kept_by_hand():
+    one = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype=float)
+    other = np.array([[1, 0], [0, 1], [0.1, 1], [1, 0.1]], dtype=float)
+    assert maps.neighbours_kept(one, one * 3, k=1) == 1.0
+    assert maps.neighbours_kept(one, other, k=1) == 0.0
+
+
+def test_a_map_shows_every_item_in_both_rows():
+    rng = np.random.default_rng(0)
+    points = maps.project(rng.normal(size=(30, 5)))
+    assert points.shape == (30, 2)
+    kinds = np.array(["a", "b", maps.OTHER] * 10)
+    upper, lower = maps.draw({"table": points}, np.arange(30), "kind", kinds).axes[:2]
+    assert len(upper.collections[0].get_offsets()) == 30
+    assert sum(len(part.get_offsets()) for part in lower.collections) == 30
