@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STRIP := --keep-id --extra-keys metadata.language_info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data strip repro study test lint format lab readme lock clean
+.PHONY: help setup data strip repro study test lint format lab book readme lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +55,9 @@ format: setup  ## Mend style
 lab: data  ## Open the lessons in JupyterLab
 	jupyter lab --ContentsManager.pre_save_hook=llmesr.clean.on_save notebooks
 
+book: setup  ## Turn the executed lessons into a static site: build/book/html/index.html
+	@$(BIN)/python -m llmesr.book
+
 readme: setup  ## Write README's tables anew from results/
 	$(BIN)/python -m llmesr.report.readme
 
@@ -63,4 +66,4 @@ lock: setup  ## Pin what is installed now (after editing requirements.in)
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.txt
 
 clean:  ## Remove artifacts/ and runs/ (with embedding cache and checkpoints), not data/, results/, DVC's cache
-	rm -rf artifacts runs .pytest_cache .ruff_cache
+	rm -rf artifacts runs build .pytest_cache .ruff_cache

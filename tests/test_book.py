@@ -1,0 +1,50 @@
+"""The book: executed lessons become pages, equations without network, every lesson in its table of contents."""
+
+import re
+import shutil
+
+import pytest
+from conftest import ROOT, changed
+from llmesr import book
+from llmesr.errors import InputError
+
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def settings(tiny, tmp_path, monkeypatch):
+    """A root whose main lessons have been executed, in name."""
+    for folder in ("book", "notebooks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("tiny"))
+    runs = tmp_path / "runs" / "tiny"
+    (runs / "04_train").mkdir(parents=True)
+    for lesson in LESSONS[:9]:
+        shutil.copy(ROOT / "notebooks" / f"{lesson}.ipynb", runs)
+    shutil.move(runs / "04_train.ipynb", runs / "04_train" / "sasrec-llmesr-7.ipynb")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    return changed(tiny, matrix__backbones=["gru4rec", "sasrec"], matrix__seeds=[7, 8])
+
+
+def test_every_lesson_is_in_the_table_of_contents():
+    listed = re.findall(r"^\d\d_\w+$", (ROOT / "book" / "index.md").read_text(), re.MULTILINE)
+    assert listed == LESSONS
+
+
+def test_the_book_is_built_with_equations_and_without_addresses_to_load_from(settings, tmp_path):
+    assert book.build(settings, tmp_path / "site") == 0
+    page = (tmp_path / "site" / "html" / "04_train.html").read_text()
+    assert "<math" in page
+    assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)', page)
+    assert "mathjax" not in page.lower().replace("mathjax_ignore", "")
+    assert (tmp_path / "site" / "html" / "search.html").exists()
+
+
+def test_a_study_that_has_not_run_is_told_without_results(settings, tmp_path):
+    assert book.gather(settings, tmp_path / "source") == LESSONS[9:]
+    assert {path.stem for path in (tmp_path / "source").glob("*.ipynb")} == set(LESSONS)
+
+
+def test_a_lesson_that_was_not_executed_is_named(settings, tmp_path):
+    (tmp_path / "runs" / "tiny" / "06_overall.ipynb").unlink()
+    with pytest.raises(InputError, match=r"runs/tiny/ has no executed copy of 06_overall: run `make repro` first"):
+        book.gather(settings, tmp_path / "source")
