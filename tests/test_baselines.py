@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from conftest import changed, ragged
 from llmesr import models
 from llmesr.models.backbones import BACKBONES
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Batch, Lesson
 from llmesr.models.methods import cities
 from llmesr.models.methods.rlmrec import info_nce
 from llmesr.models.ragged import Ragged
@@ -120,6 +120,25 @@ def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone)
     torch.testing.assert_close(model.table.weight[item], model.item_map(f.mean(0)), atol=1e-5, rtol=1e-4)
 
 
+def test_what_is_not_read_does_not_make_a_head_user(build, sequences):
+    """Only the latest `max_length` items count; if nobody has more than the threshold of them, nobody is enhanced."""
+    model = build("melt", model__max_length=4)
+    assert (sequences.lengths >= 4).double().mean() > 0.3  # the 80 % quantile of what is read is 4, the most there is
+    model.start_epoch(lesson(model, sequences))
+    assert model.user_threshold == 0
+    f = represent(model, sequences, torch.arange(5), 48, 4)
+    plain = build("none", model__max_length=4)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
+    torch.testing.assert_close(f, represent(plain, sequences, torch.arange(5), 48, 4))
+
+
+def test_items_of_one_popularity_have_no_head_to_learn_from(build):
+    model = build("melt")
+    whole = ragged(list(range(1, 49)), list(range(1, 49)))
+    model.start_epoch(lesson(model, whole))
+    assert model._item_loss(2) == 0
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_only_tail_users_are_enhanced_and_only_at_inference(build, sequences, backbone):
     model = build("melt", backbone)
@@ -209,6 +228,20 @@ def test_generative_hides_items_in_training_only(build, sequences):
     loss = model.extra_loss(batch, states_of(model, batch.inputs))
     loss.backward()
     assert model.hidden_token.grad.abs().sum() > 0
+
+
+def test_generative_tells_the_item_itself_where_cloze_shows_another(build):
+    model = build("rlmrec_gen", "bert4rec", methods__rlmrec_gen__mask_share=0.99)
+    shown, own = ragged([1, 2, 3, 4]), torch.tensor([0, 9, 0, 0])  # item 9 is hidden behind item 2
+    batch = Batch(torch.tensor([0]), shown, own, torch.tensor([False]))
+    torch.manual_seed(0)
+    states = states_of(model, shown)
+    where = model._hidden.nonzero().squeeze(1)
+    truth = torch.tensor([1, 9, 3, 4])[where]
+    items, positives = truth.unique(return_inverse=True)
+    expected = 0.1 * info_nce(model.mapper(states[where]), model.of_items[items], positives, 0.2)
+    assert 1 in where
+    assert model.extra_loss(batch, states).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_look_at_all_users_holds_no_gradient_and_no_dropout(build, sequences):

@@ -237,8 +237,7 @@ def test_a_paired_test_by_hand():
     head = frame.filter(method="llmesr", against="none", group="head_user", metric="HR@10")
     assert head["difference"][0] == pytest.approx(0.5)
     assert head["users"][0] == 2
-    mirrored = frame.filter(method="none", against="llmesr", group="overall", metric="HR@10")
-    assert mirrored["difference"][0] == pytest.approx(-0.5)
+    assert frame.filter(against="llmesr").is_empty()  # the same pair once more
 
 
 def test_chance_is_rarely_called_significant_and_a_real_difference_is():

@@ -356,5 +356,8 @@ def test_recommendations_are_the_best_of_what_is_new(given, backbone):
 def test_sizes_that_do_not_fit_are_named(given):
     with pytest.raises(InputError, match=r"'backbones.sasrec.heads' is 5, which does not divide 'model.hidden' \(32\)"):
         build(given, backbones__sasrec__heads=5)
+    with pytest.raises(InputError, match=r"'methods.cities.heads' is 5, which does not divide 'model.hidden' \(32\)"):
+        build(given, method="cities", methods__cities__heads=5)
+    build(given, method="none", methods__llmesr__fusion_heads=5)  # which it has no use for
     with pytest.raises(InputError, match=r"reduced to 32 dimensions and 'model.hidden' is 16: run `dvc repro embed`"):
         build(given, model__hidden=16)

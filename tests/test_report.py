@@ -6,10 +6,13 @@ import polars as pl
 import pytest
 from llmesr import published
 from llmesr.errors import InputError
+from llmesr.evaluate.references import REFERENCES
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.methods import METHODS
 from llmesr.paths import ROOT
 from llmesr.plotting import save
 from llmesr.prepare.look import distributions
-from llmesr.report import figures, readme, tables
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, figures, readme, tables
 from matplotlib.figure import Figure
 
 
@@ -53,6 +56,11 @@ def test_a_dagger_marks_what_differs_from_the_plain_backbone():
 def test_other_protocols_and_metrics_stay_out():
     assert len(tables.overall(METRICS, "sampled100", "NDCG@10").splitlines()) == 2
     assert tables.over_seeds(METRICS, "full", "HR@10").is_empty()
+
+
+def test_every_method_and_backbone_has_a_name():
+    assert set(METHODS) | set(REFERENCES) == set(METHOD_NAMES)
+    assert set(BACKBONES) | {"untrained"} == set(BACKBONE_NAMES)
 
 
 def test_costs_are_medians_over_seeds():

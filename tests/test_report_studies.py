@@ -114,19 +114,14 @@ def test_ablation_beside_the_papers():
 # --- maps ---
 
 
-def test_category_is_the_attribute_with_the_fewest_values():
-    items = pl.DataFrame(
-        {
-            "item": [1, 2, 3, 4],
-            "title": ["a", "b", "c", "d"],
-            "brand": ["x", "y", "z", "w"],
-            "kind": ["p", "p", "q", None],  # two and nothing
-            "same": ["s"] * 4,
-            "tail": ["tail_item"] * 4,
-        }
-    )
-    name, kinds = maps.category(items)
-    assert (name, kinds.tolist()) == ("kind", ["p", "p", "q", maps.OTHER])
+def test_category_is_the_attribute_that_says_so_or_one_that_has_enough_values():
+    many = [f"k{i}" for i in range(maps.CATEGORIES)]
+    items = pl.DataFrame({"title": many, "two": ["a", "b"] * 4, "brand": many, "tail": ["tail_item"] * 8})
+    assert maps.category(items)[0] == "brand"
+    named = items.with_columns(pl.Series("genres", ["x", "x", None, "y"] * 2))
+    name, kinds = maps.category(named)
+    assert (name, kinds[:4].tolist()) == ("genres", ["x", "x", maps.OTHER, "y"])
+    assert maps.category(items.select("title"))[0] == "title"
 
 
 def test_rare_categories_are_other():
@@ -141,6 +136,12 @@ def test_neighbours_kept_by_hand():
     other = np.array([[1, 0], [0, 1], [0.1, 1], [1, 0.1]], dtype=float)
     assert maps.neighbours_kept(one, one * 3, k=1) == 1.0
     assert maps.neighbours_kept(one, other, k=1) == 0.0
+    assert maps.neighbours_kept(one, other, k=10) == 1.0  # all that there are
+
+
+def test_a_dataset_without_tail_cases_has_a_dash_for_them():
+    found = paper.gains(frame([("none", "overall", [0.1]), ("llmesr", "overall", [0.2])]), "NDCG@10")
+    assert paper.table(found, found).splitlines()[-1] == "| here | d | SASRec | LLM-ESR | +100.0% | – |"
 
 
 def test_a_map_shows_every_item_in_both_rows():

@@ -55,6 +55,8 @@ def test_bad_variants_are_named(settings):
     for change, message in (
         ({"methods": {"llmesr": {"alfa": 1.0}}}, r"'study.variants.bad.change.methods.llmesr.alfa': Extra inputs"),
         ({"retrieve": {"neighbours": 0}}, r"'study.variants.bad.change.retrieve.neighbours': Input should be"),
+        ({"prepare": {"split": "temporal"}}, r"'study.variants.bad.change' names 'prepare', which"),
+        ({"methods": {"cities": {"window": 3}}}, r"'study.variants.bad.change' names 'cities', which"),
     ):
         bad = changed(settings, study__variants={"bad": {**VARIANTS["nothing"], "change": change}})
         with pytest.raises(InputError, match=message):
@@ -116,6 +118,16 @@ def test_gathering_a_study(settings, data):
     study.publish(settings, "ablation", found)
     assert pl.read_csv(results("tiny") / "ablation.csv").columns == found.columns
     assert not list(variant_folder("tiny", "nothing").rglob("*.pt"))
+
+
+def test_what_variants_are_compared_with_must_be_a_run(settings, data):
+    for changes, message in (
+        ({"study__seeds": [1, 3]}, r"the study needs 3, which is not in 'matrix.seeds'"),
+        ({"matrix__methods": ["llmesr"]}, r"the study needs 'none', which is not in 'matrix.methods'"),
+        ({"study__backbone": "gru4rec"}, r"the study needs 'gru4rec', which is not in 'matrix.backbones'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            study.run(changed(settings, **changes), data, "no-fusion")
 
 
 def test_labels_and_values(settings):

@@ -162,6 +162,16 @@ def test_melt_goes_on_from_the_trained_plain_backbone(given, monkeypatch):
     assert not list((artifact("tiny", "train").parents[2] / "runs").rglob("*.pt"))
 
 
+def test_a_checkpoint_of_other_code_is_not_resumed(given, tmp_path, monkeypatch):
+    tiny, _, _, _ = given
+    before = train._identity(tiny, "sasrec", "none", 1, [])
+    assert before == train._identity(tiny, "sasrec", "none", 1, [])
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "new.py").write_text("x = 1")
+    monkeypatch.setattr(train, "CODE", (*train.CODE, tmp_path / "code"))
+    assert before != train._identity(tiny, "sasrec", "none", 1, [])
+
+
 def task_of(data, settings):
     whole = Ragged.of(data.train.items, data.train.lengths)
     return Task(whole, data.n_items, settings.model.max_length, lambda epoch: data.validation)

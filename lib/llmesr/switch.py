@@ -64,7 +64,11 @@ def targets() -> list[str]:
     """Name every run as DVC does, the slowest method first so that parallel workers end together."""
     runs = load().matrix.runs()
     methods, backbones = SLOWEST_FIRST
-    runs.sort(key=lambda run: (methods.index(run[1]), backbones.index(run[0]), run[2]))
+
+    def place(name: str, known: tuple[str, ...]) -> int:
+        return known.index(name) if name in known else -1  # of unknown speed: rather early
+
+    runs.sort(key=lambda run: (place(run[1], methods), place(run[0], backbones), run[2]))
     return [f"train@{backbone}-{method}-{seed}" for backbone, method, seed in runs]
 
 

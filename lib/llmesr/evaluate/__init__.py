@@ -85,7 +85,6 @@ def run(settings: Settings, data: Dataset) -> Evaluation:
         judged.append(Judged(UNTRAINED, name, 0, dict(ranks), costs))
     for backbone, method, seed in settings.matrix.runs():
         trained = train.load(settings, embeddings, similar, backbone, method, seed)
-        trained.model.to(device)
         judged.append(judge(trained, split, data, settings))
     found = frames(judged, split, data, settings)
     _publish(found, data.name)
@@ -95,8 +94,9 @@ def run(settings: Settings, data: Dataset) -> Evaluation:
 def judge(trained: train.Run, split: TestSplit, data: Dataset, settings: Settings) -> Judged:
     """Rank the test items of all users with a trained run."""
     run = trained.account
+    model = trained.model.to(split.inputs.items.device)
     began = time.monotonic()
-    ranks = dict(rank(trained.model, split, data, settings, run["seed"]))
+    ranks = dict(rank(model, split, data, settings, run["seed"]))
     return Judged(
         run["backbone"], run["method"], run["seed"], ranks, {**run, "evaluate_seconds": time.monotonic() - began}
     )
@@ -117,7 +117,7 @@ def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Sett
             labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
             ranked.append(users.select(*labels, pl.all()))
     users = pl.concat(ranked)
-    tests = compare(users)
+    tests = compare(users, cutoffs=settings.evaluate.top_k)
     tests = tests.select(pl.lit(data.name).alias("dataset"), pl.all())
     return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), tests, users)
 

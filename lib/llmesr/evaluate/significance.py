@@ -1,5 +1,8 @@
 """Is a difference more than luck? Paired tests over users, with a correction for how many are made."""
 
+import itertools
+from functools import partial
+
 import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control, ttest_rel
@@ -8,37 +11,38 @@ from llmesr.metrics import METRICS
 
 AGAINST = ("none", "llmesr")
 """The methods that all others are compared with."""
-CUTOFF = 10
 LEVEL = 0.05
 """Of the false discovery rate, and 1 minus the confidence of the intervals."""
 
 
-def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST) -> pl.DataFrame:
+def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST, cutoffs: tuple[int, ...] = (10,)) -> pl.DataFrame:
     """Compare every method with some, on each backbone, protocol, metric and head or tail group.
 
     A user's value is the mean over seeds. The difference of two methods is tested by the paired t-test over users;
     p becomes q, the false discovery rate at which it is just found (Benjamini and Hochberg, 1995), among all
-    comparisons of one protocol and metric.
+    comparisons with one method under one protocol and metric. It speaks of users, given these seeds: what another
+    seed would have done shows in the standard deviation.
 
     Args:
         ranks: `backbone, method, seed, protocol, user, item_group, user_group, rank`; every run has the users in the
             same order.
-        against: the methods that all others are compared with.
+        against: the methods that all others are compared with; two of them with each other once.
+        cutoffs: k of HR@k and NDCG@k.
 
     Returns:
         `backbone, method, against, protocol, group, metric, users, difference, low, high, p, q, significant`.
     """
     rows = []
     for (backbone, protocol), part in ranks.group_by(["backbone", "protocol"], maintain_order=True):
-        for name, function in METRICS.items():
-            values = _by_method(part, lambda rank, function=function: function(rank, CUTOFF))
-            where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{CUTOFF}"}
+        for name, k in itertools.product(METRICS, cutoffs):
+            values = _by_method(part, partial(METRICS[name], k=k))
+            where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{k}"}
             rows += [{**where, **row} for row in _pairs(values, _groups(part), against)]
     if not rows:
         return pl.DataFrame(schema=SCHEMA)
     found = pl.DataFrame(rows, infer_schema_length=None)
     family = pl.struct("p").map_batches(lambda p: pl.Series(false_discovery_control(p.struct.field("p").to_numpy())))
-    found = found.with_columns(family.over(["protocol", "metric"]).alias("q"))
+    found = found.with_columns(family.over(["protocol", "metric", "against"]).alias("q"))
     return found.with_columns((pl.col("q") < LEVEL).alias("significant")).select(list(SCHEMA))
 
 
@@ -81,9 +85,9 @@ def _pairs(
     values: dict[str, np.ndarray], groups: dict[str, np.ndarray], against: tuple[str, ...]
 ) -> list[dict[str, object]]:
     rows = []
-    for reference in against:
+    for i, reference in enumerate(against):
         for method in values:
-            if method == reference or reference not in values:
+            if reference not in values or method in against[: i + 1]:  # itself, or compared already
                 continue
             for group, chosen in groups.items():
                 one, other = values[method][chosen], values[reference][chosen]

@@ -26,14 +26,15 @@ def build(
             f"{settings.model.hidden}: run `dvc repro embed`"
         )
     chosen = getattr(settings.backbones, backbone)
+    own = getattr(settings.methods, method)
     for key, heads in (
         (f"backbones.{backbone}.heads", getattr(chosen, "heads", 1)),
-        ("methods.llmesr.fusion_heads", settings.methods.llmesr.fusion_heads),
+        (f"methods.{method}.heads", getattr(own, "heads", 1)),
+        (f"methods.{method}.fusion_heads", getattr(own, "fusion_heads", 1)),
     ):
         if settings.model.hidden % heads:
             raise InputError(f"key '{key}' is {heads}, which does not divide 'model.hidden' ({settings.model.hidden})")
     torch.manual_seed(seed)
-    own = getattr(settings.methods, method)
     encoder = BACKBONES[backbone](chosen, settings.model, attend_padding=getattr(own, "attend_padding", False))
     model = METHODS[method](own, Ingredients(encoder, embeddings, similar, settings.model.max_length))
     for module in model.modules():

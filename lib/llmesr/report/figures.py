@@ -30,7 +30,8 @@ def by_group(
         families: for each family the label of its horizontal axis, its groups, and what to call them.
         title: of the figure.
     """
-    kept = metrics.filter(protocol=protocol, metric=metric).with_columns(
+    trained = pl.col("backbone") != "untrained"  # references have no panel: they would be bars of one kind each
+    kept = metrics.filter(trained, protocol=protocol, metric=metric).with_columns(
         pl.col("method").replace(METHOD_NAMES), pl.col("backbone").replace(BACKBONE_NAMES)
     )
     backbones = kept["backbone"].unique(maintain_order=True).to_list()

@@ -7,12 +7,20 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 
 from llmesr.plotting import alone
 
 CATEGORIES = 8
 """Categories with a colour of their own; the others are grey."""
 OTHER = "other"
+KINDS = ("department", "kind", "category", "categories", "genres", "class")
+
+
+def trained_table(model: object) -> np.ndarray:
+    """Return a method's trained item table, (V, D): its only one, or LLM-ESR's collaborative one."""
+    table = model.view.collaborative if hasattr(model, "view") else model.table
+    return table.weight[1:-1].detach().numpy()
 
 
 def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -23,17 +31,20 @@ def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def category(items: pl.DataFrame) -> tuple[str, np.ndarray]:
-    """Choose the attribute with the fewest values, and keep its most frequent ones.
+    """Choose the attribute that sorts items into kinds, and keep its most frequent values.
+
+    It is one whose name says so, else the one with the fewest values, but at least as many as there are colours.
 
     Returns:
         the column's name and each item's category, `other` for the rare ones.
     """
     taken = {"item", "item_id", "title", "count", "tail", "group"}
     counts = {name: items[name].n_unique() for name in items.columns if name not in taken}
-    counts = {name: count for name, count in counts.items() if count > 1} or {"title": items["title"].n_unique()}
-    name = min(counts, key=counts.get)
-    values = items[name].cast(pl.String).fill_null(OTHER)
-    frequent = values.value_counts(sort=True).filter(pl.col(name) != OTHER).head(CATEGORIES)[name]
+    telling = [name for name in KINDS if name in counts]
+    rich = sorted((count, name) for name, count in counts.items() if count >= CATEGORIES)
+    name = [*telling, *(name for _, name in rich), *counts, "title"][0]
+    values = items[name].cast(pl.String).fill_null(OTHER).alias("kind")
+    frequent = values.value_counts(sort=True).filter(pl.col("kind") != OTHER).head(CATEGORIES)["kind"]
     return name, np.where(values.is_in(frequent.implode()), values, OTHER)
 
 
@@ -68,12 +79,11 @@ def draw(maps: dict[str, np.ndarray], counts: np.ndarray, kind: str, kinds: np.n
 
 def neighbours_kept(one: np.ndarray, other: np.ndarray, k: int = 10) -> float:
     """Share of an item's k nearest in one table (V, W) that are also among its k nearest in the other, by cosine."""
+    k = min(k, len(one) - 1)
 
     def nearest(table: np.ndarray) -> np.ndarray:
-        unit = table / np.linalg.norm(table, axis=1, keepdims=True).clip(min=1e-12)
-        similar = unit @ unit.T
-        np.fill_diagonal(similar, -np.inf)
-        return np.argpartition(-similar, k, axis=1)[:, :k]
+        search = NearestNeighbors(n_neighbors=k, metric="cosine").fit(table)
+        return search.kneighbors(return_distance=False)  # of each item among the others
 
     pairs = zip(nearest(one), nearest(other), strict=True)
     return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in pairs]))

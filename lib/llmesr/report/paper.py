@@ -10,6 +10,7 @@ from llmesr.plotting import alone
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
 
 PAPER = "Liu et al. 2024"
+RUN = ("dataset", "backbone", "method")
 NAMES = {**METHOD_NAMES, "rlmrec": "RLMRec"}
 
 
@@ -45,10 +46,12 @@ def table(theirs: pl.DataFrame, ours: pl.DataFrame) -> str:
         "| --- | --- | --- | --- | ---: | ---: |",
     ]
     for source, frame in ((PAPER, theirs), ("here", ours)):
-        wide = frame.pivot("group", index=["dataset", "backbone", "method"], values="gain", aggregate_function="first")
-        for dataset, backbone, method, whole, tail in wide.iter_rows():
-            names = f"{source} | {dataset} | {BACKBONE_NAMES[backbone]} | {NAMES[method]}"
-            lines.append(f"| {names} | {whole:+.1%} | {tail:+.1%} |")
+        gains = {tuple(run): gain for *run, gain in frame.select(*RUN, "group", "gain").iter_rows()}
+        for dataset, backbone, method in dict.fromkeys(run[:3] for run in gains):
+            found = [gains.get((dataset, backbone, method, group)) for group in ("overall", "tail_item")]
+            cells = ["–" if gain is None else f"{gain:+.1%}" for gain in found]
+            names = f"{source} | {dataset} | {BACKBONE_NAMES.get(backbone, backbone)} | {NAMES[method]}"
+            lines.append(f"| {names} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -19,6 +19,8 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 METHOD = "llmesr"
+EFFECTIVE = {"embed", "retrieve", "model", "backbones", "methods", "train", "evaluate"}
+"""Sections that a variant may change; of backbones and methods only those of the study."""
 STUDIES = ("ablation", "hyperparameters", "similarity", "language")
 
 
@@ -30,8 +32,15 @@ def changed(settings: Settings, variant: str) -> Settings:
     """
     if variant not in settings.study.variants:
         raise InputError(f"'{variant}' is not among 'study.variants': {', '.join(settings.study.variants)}")
+    change = settings.study.variants[variant].change
+    backbones, methods = change.get("backbones", {}), change.get("methods", {})
+    idle = [*(set(change) - EFFECTIVE), *(set(backbones) - {settings.study.backbone}), *(set(methods) - {METHOD})]
+    if idle:
+        raise InputError(
+            f"'study.variants.{variant}.change' names '{min(idle)}', which has no effect on a variant: remove it"
+        )
     try:
-        merged = _merge(settings.model_dump(by_alias=True), settings.study.variants[variant].change)
+        merged = _merge(settings.model_dump(by_alias=True), change)
         return Settings.model_validate(merged)
     except ValidationError as problem:
         first = problem.errors()[0]
@@ -61,8 +70,10 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
     """
     own = changed(settings, variant)
     backbone = settings.study.backbone
+    _has_its_like(settings)
     split = evaluate.read_test_split(data, pick_device(own.train.device))
-    vectors = embed.load(data.name) if own.embed == settings.embed else embed.make(own, data)
+    same = own.embed == settings.embed and own.model.hidden == settings.model.hidden
+    vectors = embed.load(data.name) if same else embed.make(own, data)
     judged = []
     for seed in settings.study.seeds:
         similar = _teachers(own, settings, data, vectors, seed)
@@ -91,6 +102,23 @@ def _states(base: Settings, data: Dataset, seed: int) -> np.ndarray:
     return represent(plain, sequences, everyone, data.n_items, base.model.max_length).numpy()
 
 
+def _has_its_like(settings: Settings) -> None:
+    """Check that LLM-ESR and the plain backbone, which variants are compared with, are runs of the matrix.
+
+    Raises:
+        InputError: they are not.
+    """
+    matrix, chosen = settings.matrix, settings.study
+    for key, wanted, there in (
+        ("backbone", {chosen.backbone}, matrix.backbones),
+        ("seeds", set(chosen.seeds), matrix.seeds),
+        ("methods", {METHOD, "none"}, matrix.methods),
+    ):
+        if lacking := sorted(wanted - set(there), key=str):
+            section = "matrix.backbones" if key == "backbone" else f"matrix.{key}"
+            raise InputError(f"the study needs {lacking[0]!r}, which is not in '{section}': add it, or change 'study'")
+
+
 def gather(settings: Settings, study: str, part: str = "metrics") -> pl.DataFrame:
     """Collect the variants of one study and, as the method `full`, LLM-ESR itself.
 
@@ -103,6 +131,7 @@ def gather(settings: Settings, study: str, part: str = "metrics") -> pl.DataFram
         InputError: a variant or the evaluation has not run.
     """
     name = settings.data.name
+    _has_its_like(settings)
     if part == "ranks":
         main = read_frame(artifact(name, "evaluate") / "ranks.parquet", "evaluate")
     else:

@@ -30,11 +30,14 @@ from llmesr.train.loop import Fitted, Task, fit, lesson, validate
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model and the account of its training (`run.json`)."""
+    """A trained model, on the CPU, and the account of its training (`run.json`)."""
 
     model: Recommender
     account: dict
     history: list[dict[str, float]]
+
+
+CODE = (Path(models.__file__).parent, Path(__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def run(
         **_costs(phases, finishing),
     }
     _write(folder, phases, account)
-    return Run(model, account, fitted.history)
+    return Run(model.cpu().eval(), account, fitted.history)
 
 
 def _be_deterministic() -> None:
@@ -171,10 +174,11 @@ def validation_targets(data: Dataset, settings: Settings, seed: int) -> Callable
 
 
 def _identity(settings: Settings, backbone: str, method: str, seed: int, arrays: list[np.ndarray]) -> str:
-    """Hash all that a run depends on: its name, its settings, its data."""
+    """Hash all that a run depends on: its name, its settings, the code that trains, its data."""
+    code = [file.read_text(encoding="utf-8") for room in CODE for file in sorted(room.rglob("*.py"))]
     own = (getattr(settings.backbones, backbone), getattr(settings.methods, method))
     told = [section.model_dump_json() for section in (settings.model, settings.train, *own)]
-    return fingerprint(backbone, method, str(seed), *told, *arrays)
+    return fingerprint(backbone, method, str(seed), *told, *code, *arrays)
 
 
 def _log_to(live: Live) -> Callable[[dict[str, float]], None]:
@@ -189,11 +193,12 @@ def _log_to(live: Live) -> Callable[[dict[str, float]], None]:
 
 def _costs(phases: list[Phase], finishing: float) -> dict[str, float]:
     model = phases[-1].model
-    seconds = [epoch["seconds"] for phase in phases for epoch in phase.fitted.history]
+    seconds = [epoch["seconds"] for epoch in phases[-1].fitted.history]
+    before = sum(epoch["seconds"] for phase in phases[:-1] for epoch in phase.fitted.history)
     return {
         "epochs": len(seconds),
         "seconds_per_epoch": round(float(np.median(seconds)), 3),
-        "train_seconds": round(sum(seconds) + finishing, 2),
+        "train_seconds": round(before + sum(seconds) + finishing, 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     }

@@ -63,8 +63,7 @@ class MELT(nn.Module):
         """Find the thresholds, and replace the embeddings of tail items by W_I(mean f over their contexts)."""
         self._epoch, self._sequences = lesson.epoch, lesson.sequences
         contexts = lesson.sequences.occurrences(self.mask_id - 1)
-        counts, lengths = contexts.lengths[1:].double(), lesson.sequences.lengths.double()
-        self.item_threshold = int(counts.quantile(self.settings.quantile))
+        self.item_threshold = int(contexts.lengths[1:].double().quantile(self.settings.quantile))
         self.user_threshold.zero_()  # f itself is asked for, not what a tail user is given
         self._contexts = contexts
         tail = (contexts.lengths > 0) & (contexts.lengths <= self.item_threshold)
@@ -74,7 +73,10 @@ class MELT(nn.Module):
             f = lesson.encode(lesson.sequences.prefixes(ends.items, self.max_length))
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(_means(f, ends))
-        self.user_threshold.fill_(int(lengths.quantile(self.settings.quantile)))
+        # no more than what is read counts; without head users, or with R = 1 only, there is no map to learn
+        readable = lesson.sequences.lengths.clamp(max=self.max_length)
+        threshold = int(readable.double().quantile(self.settings.quantile))
+        self.user_threshold.fill_(threshold if 2 <= threshold < readable.max() else 0)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """λ_u L_user + λ_i L_item, from the head users of the batch and head items drawn at random."""
@@ -86,15 +88,15 @@ class MELT(nn.Module):
 
     def _user_loss(self, batch: Batch, states: Tensor) -> Tensor:
         """Learn to tell a head user's whole history from R of its latest items: w_u ‖W_U f(R latest) − f(all)‖²."""
-        whole = self._sequences.lengths[batch.represented]
+        whole = self._sequences.lengths[batch.represented].clamp(max=self.max_length)
         head = (whole > self.user_threshold).nonzero().squeeze(1)
-        if not len(head) or self.user_threshold < 2:
+        if not len(head) or self.user_threshold == 0:
             return states.new_zeros(())
         rows = batch.represents.nonzero().squeeze(1)[head]
-        R = torch.randint(1, int(self.user_threshold), (len(head),), device=states.device)
+        R = torch.randint(1, int(self.user_threshold) + 1, (len(head),), device=states.device)
         few = batch.inputs.take(rows, R + self._appended)
         longest = max(self.max_length - int(self.user_threshold) - 1, 1)
-        surplus = whole[head].clamp(max=self.max_length) - self.user_threshold - 1
+        surplus = whole[head] - self.user_threshold - 1
         weight = self._curriculum(math.pi / (2 * longest) * surplus)
         guess = self.user_map(self._last(few))
         return (weight * (guess - states[batch.last[head]]).square()).mean()
@@ -102,7 +104,9 @@ class MELT(nn.Module):
     def _item_loss(self, users: int) -> Tensor:
         """Learn from head items to tell the embedding from some contexts: w_i ‖W_I mean(f + W_U f) − e_i‖²."""
         counts = self._contexts.lengths
-        head = (counts > max(self.item_threshold, 0)).nonzero().squeeze(1)
+        head = (counts > self.item_threshold).nonzero().squeeze(1)
+        if not len(head):
+            return self.table.weight.new_zeros(())
         # so many that every head item has its turn once an epoch, on average
         draws = math.ceil(len(head) * users / len(self._sequences.lengths))
         items = head[torch.randint(len(head), (draws,), device=head.device)]
@@ -116,7 +120,7 @@ class MELT(nn.Module):
         return (weight * (guess - self.table(items)).square()).mean()
 
     def _curriculum(self, by_length: Tensor) -> Tensor:
-        """W = |sin(π/2 · epoch/epochs + a · (length − threshold − 1))|: first the shorter, later the longer ones."""
+        """W = |sin(π/2 · epoch/epochs + a · (length − threshold − 1))|: first the longest, later the shorter ones."""
         progress = min(self._epoch / self.settings.curriculum_epochs, 1.0)
         return (math.pi / 2 * progress + by_length).sin().abs()[:, None]
 

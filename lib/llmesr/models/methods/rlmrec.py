@@ -100,7 +100,10 @@ class Generative(nn.Module):
         where = self._hidden.nonzero().squeeze(1)[:COMPARED]
         if not len(where):
             return None
-        items, positives = batch.inputs.items[where].unique(return_inverse=True)
+        own = batch.inputs.items
+        if self.backbone.objective == "cloze":  # which shows a random item in some places
+            own = torch.where(batch.targets > 0, batch.targets, own)
+        items, positives = own[where].unique(return_inverse=True)
         told = self.mapper(states[where])
         return self.settings.weight * info_nce(
             told, F.embedding(items, self.of_items), positives, self.settings.temperature
