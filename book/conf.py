@@ -11,6 +11,7 @@ html_theme = "furo"
 html_title = project
 html_show_sphinx = False
 html_math_renderer = "mathml"
+nb_render_markdown_format = "gfm"  # tables in outputs
 nb_execution_mode = "off"  # the pipeline has executed the lessons
 nb_ipywidgets_js = {}  # the only script that would be loaded from elsewhere
 nb_merge_streams = True

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import nbformat
 import pytest
 from conftest import ROOT, changed
 from llmesr import book
@@ -37,6 +38,16 @@ def test_the_book_is_built_with_equations_and_without_addresses_to_load_from(set
     assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)', page)
     assert "mathjax" not in page.lower().replace("mathjax_ignore", "")
     assert (tmp_path / "site" / "html" / "search.html").exists()
+
+
+def test_a_table_that_a_lesson_printed_is_a_table(settings, tmp_path):
+    file = tmp_path / "runs" / "tiny" / "06_overall.ipynb"
+    notebook = nbformat.read(file, 4)
+    shown = nbformat.v4.new_output("display_data", {"text/markdown": "| a | b |\n| --- | --- |\n| seven | 8 |"})
+    next(cell for cell in notebook.cells if cell.cell_type == "code").outputs = [shown]
+    nbformat.write(notebook, file)
+    assert book.build(settings, tmp_path / "site") == 0
+    assert "<td><p>seven</p></td>" in (tmp_path / "site" / "html" / "06_overall.html").read_text()
 
 
 def test_a_study_that_has_not_run_is_told_without_results(settings, tmp_path):
