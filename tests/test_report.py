@@ -79,7 +79,8 @@ def test_costs_are_medians_over_seeds():
     timings = pl.DataFrame(
         rows, schema=["dataset", "backbone", "method", "seed", "what", "value", "unit"], orient="row"
     )
-    assert tables.costs(timings).splitlines()[2] == "| SASRec | None | 20 | 0.50 | 200 | 0.50 | 600 | 12,345 |"
+    asked = pl.DataFrame({"metric": ["users", "users"], "group": ["overall", "tail_item"], "value": [250.0, 50.0]})
+    assert tables.costs(timings, asked).splitlines()[2] == "| SASRec | None | 20 | 0.50 | 200 | 2.00 | 600 | 12,345 |"
 
 
 def test_figure_has_a_bar_a_method_and_group_with_its_mean():
