@@ -147,7 +147,7 @@ def test_a_model_is_known_by_its_content(copied, tmp_path):
 def test_other_weights_under_the_same_name_are_encoded_anew(copied, data, tiny, monkeypatch):
     asked = []
 
-    def fake(texts, *_):
+    def fake(texts, **_):
         asked.append(list(texts))
         yield list(range(len(texts))), np.ones((len(texts), 3))
 

@@ -62,8 +62,9 @@ def test_every_lesson_starts_with_its_settings():
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         code = "\n".join(cell.source for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code")
         (line,) = [line for line in code.splitlines() if line.startswith("from llmesr.lesson import ")]
-        name = line.removeprefix("from llmesr.lesson import ")
-        assert code.index(f"{name}(settings)") > code.index("settings = load(params)"), notebook.stem
+        names = line.removeprefix("from llmesr.lesson import ").split(", ")
+        calls = [code.index(f"{name}(settings") for name in names]
+        assert min(calls) > code.index("settings = load(params)"), notebook.stem
 
 
 def test_other_datasets_are_left_alone(tiny, root):
