@@ -32,7 +32,7 @@ def build(tiny, embeddings, similar):
 
 
 def lesson(model, sequences, epoch=0):
-    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=epoch, epochs=10)
+    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=epoch)
 
 
 def states_of(model, sequences):

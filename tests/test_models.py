@@ -238,7 +238,7 @@ def test_semantic_table_is_frozen_and_the_rest_learns(given):
 
 
 def lesson(model, sequences):
-    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=0, epochs=1)
+    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=0)
 
 
 def encoder(model, sequences):
@@ -284,7 +284,7 @@ def test_gradient_of_the_distillation_is_that_of_a_constant_target(given, sequen
 
 def test_alpha_zero_asks_for_no_teacher(given):
     model = build(given, methods__llmesr__alpha=0.0)
-    model.start_epoch(Lesson(0, 1, 0, None, lambda users: pytest.fail("teachers were encoded"), None))
+    model.start_epoch(Lesson(0, 0, None, lambda users: pytest.fail("teachers were encoded"), None))
     assert model.extra_loss(None, None) is None
 
 

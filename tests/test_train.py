@@ -312,7 +312,7 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     whole = ragged([3], [4])
     task = Task(whole, 48, 20, None)
     model.neighbours = torch.tensor([[1], [0]])
-    model.start_epoch(Lesson(0, 1, 0, whole, lambda users: torch.ones(len(users), 64), None))
+    model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None))
     loss = step_loss(model, task, NegativeSampler(whole, 48), torch.tensor([0, 1]), 1)
     assert loss.item() > 0
     model.settings = model.settings.model_copy(update={"alpha": 0.0})

@@ -42,7 +42,8 @@ def explained_variance(embeddings: np.ndarray) -> np.ndarray:
 
 def nearest(settings: Settings, data: Dataset, item: int, k: int) -> list[str]:
     """List the titles of the k items nearest to one by an encoder's vectors, encoded through the cache."""
-    vectors = embed.make(settings, data).items
+    texts, _ = embed.prompts(data, settings)
+    vectors = np.pad(embed.encode(texts, settings), ((1, 0), (0, 0)))
     return nearest_items(vectors, data, item, k + 1)["title"].to_list()[1:]
 
 

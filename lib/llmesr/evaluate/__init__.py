@@ -111,7 +111,7 @@ def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Sett
         run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
         times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]
         for protocol, ranks in one.ranks.items():
-            rows = measure(ranks, split, data, settings)
+            rows = measure(ranks, grouped, settings)
             measured += [{"dataset": data.name, **run, "protocol": protocol, **row} for row in rows]
             users = pl.DataFrame({**cases, "rank": ranks.astype(np.float32)})
             labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
@@ -151,7 +151,7 @@ def rank(
 def rank_reference(
     score: Scorer, split: TestSplit, data: Dataset, settings: Settings
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Rank the test items of all users by a reference's scores, under both protocols.
+    """Rank the test items of all users by a reference's scores, under both protocols, against the fixed negatives.
 
     Yields:
         the protocol's name and the (n,) ranks.
@@ -170,8 +170,13 @@ def rank_reference(
     yield from ((protocol, torch.cat(parts).cpu().numpy()) for protocol, parts in found.items())
 
 
-def measure(ranks: np.ndarray, split: TestSplit, data: Dataset, settings: Settings) -> list[dict[str, object]]:
+def measure(ranks: np.ndarray, grouped: dict[str, np.ndarray], settings: Settings) -> list[dict[str, object]]:
     """Average HR and NDCG over all users and over each group.
+
+    Args:
+        ranks: (n,) one a test case.
+        grouped: for each family of groups the (n,) labels of the test cases.
+        settings: `evaluate.top_k`.
 
     Returns:
         rows `group`, `metric`, `value`; the metric `users` counts the group.
@@ -181,7 +186,6 @@ def measure(ranks: np.ndarray, split: TestSplit, data: Dataset, settings: Settin
     """
     rows = []
     names = [(f"{name}@{k}", function(ranks, k)) for name, function in METRICS.items() for k in settings.evaluate.top_k]
-    grouped = families(split.targets, data)
     for metric, values in names:
         recombine(values, grouped)
         rows.append({"group": "overall", "metric": metric, "value": float(values.mean())})

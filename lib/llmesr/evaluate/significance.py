@@ -34,10 +34,11 @@ def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST, cutoffs: tu
     """
     rows = []
     for (backbone, protocol), part in ranks.group_by(["backbone", "protocol"], maintain_order=True):
+        groups = _groups(part)
         for name, k in itertools.product(METRICS, cutoffs):
             values = _by_method(part, partial(METRICS[name], k=k))
             where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{k}"}
-            rows += [{**where, **row} for row in _pairs(values, _groups(part), against)]
+            rows += [{**where, **row} for row in _pairs(values, groups, against)]
     if not rows:
         return pl.DataFrame(schema=SCHEMA)
     found = pl.DataFrame(rows, infer_schema_length=None)

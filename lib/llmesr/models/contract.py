@@ -51,7 +51,6 @@ class Lesson:
 
     Attributes:
         epoch: from 0.
-        epochs: how many there are at most.
         seed: of the run.
         sequences: every user's training items.
         encode_users: (n,) users → (n, W) the states that `extra_loss` is given for them, but without dropout and
@@ -60,7 +59,6 @@ class Lesson:
     """
 
     epoch: int
-    epochs: int
     seed: int
     sequences: Ragged
     encode_users: Callable[[Tensor], Tensor]

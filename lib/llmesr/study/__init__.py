@@ -110,13 +110,14 @@ def _has_its_like(settings: Settings) -> None:
     """
     matrix, chosen = settings.matrix, settings.study
     for key, wanted, there in (
-        ("backbone", {chosen.backbone}, matrix.backbones),
+        ("backbones", {chosen.backbone}, matrix.backbones),
         ("seeds", set(chosen.seeds), matrix.seeds),
         ("methods", {METHOD, "none"}, matrix.methods),
     ):
         if lacking := sorted(wanted - set(there), key=str):
-            section = "matrix.backbones" if key == "backbone" else f"matrix.{key}"
-            raise InputError(f"the study needs {lacking[0]!r}, which is not in '{section}': add it, or change 'study'")
+            raise InputError(
+                f"the study needs {lacking[0]!r}, which is not in 'matrix.{key}': add it, or change 'study'"
+            )
 
 
 def gather(settings: Settings, study: str, part: str = "metrics") -> pl.DataFrame:

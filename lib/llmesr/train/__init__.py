@@ -98,7 +98,7 @@ def run(
             fitted = fit(model, task, settings.train, seed, checkpoint, identity, report)
             phases.append(Phase(name, checkpoint, model, fitted))
         began = time.monotonic()
-        model.finish(lesson(model, task, seed, fitted.best_epoch, settings.train.epochs))
+        model.finish(lesson(model, task, seed, fitted.best_epoch))
         finishing = time.monotonic() - began
         validated = validate(model, task)
     account = {

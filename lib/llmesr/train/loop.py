@@ -72,7 +72,7 @@ def step_loss(model: Recommender, task: Task, sampler: NegativeSampler, users: T
     return loss if extra is None else loss + extra
 
 
-def lesson(model: Recommender, task: Task, seed: int, epoch: int, epochs: int) -> Lesson:
+def lesson(model: Recommender, task: Task, seed: int, epoch: int) -> Lesson:
     """Give a method its look at all users."""
     sizes = {"n_items": task.n_items, "max_length": task.max_length}
 
@@ -81,7 +81,7 @@ def lesson(model: Recommender, task: Task, seed: int, epoch: int, epochs: int) -
         return represent(model, sequences, everyone, **sizes)
 
     students = partial(represent, model, task.sequences, hide_last=True, **sizes)
-    return Lesson(epoch, epochs, seed, task.sequences, students, encode)
+    return Lesson(epoch, seed, task.sequences, students, encode)
 
 
 def validate(model: Recommender, task: Task, epoch: int = 0) -> dict[str, float]:
@@ -170,7 +170,7 @@ def _train_and_validate(
     # a cloze user is two sequences, and no batch is smaller than a user
     users = max(1, settings.batch_size // (2 if model.backbone.objective == "cloze" else 1))
     model.train()
-    model.start_epoch(lesson(model, task, seed, epoch, settings.epochs))
+    model.start_epoch(lesson(model, task, seed, epoch))
     loss = _epoch(model, task, sampler, optimizer, users, settings.negatives)
     if not np.isfinite(loss):
         raise InputError(

@@ -20,15 +20,15 @@ class LLMESR(nn.Module):
     def __init__(self, backbone: Backbone, view: DualView, neighbours: Tensor, settings: LlmEsr) -> None:
         super().__init__()
         self.backbone, self.view, self.settings = backbone, view, settings
-        self.dual = settings.views == "both"
-        self.second = None if settings.shared_encoder or not self.dual else copy.deepcopy(backbone)
+        apart = settings.views == "both" and not settings.shared_encoder
+        self.second = copy.deepcopy(backbone) if apart else None
         self.register_buffer("neighbours", neighbours, persistent=False)  # (U, N)
         self._encode_users: Callable[[Tensor], Tensor] | None = None
         self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
 
     def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
         """Encode N items' [e_se : e_co] to [u_se : u_co] at every position: (N, 2D), or (N, D) of one view."""
-        if not self.dual:
+        if self.settings.views != "both":
             return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
         encoders = (self.backbone, self.second or self.backbone)
         parts = zip(encoders, vectors.chunk(2, -1), strict=True)

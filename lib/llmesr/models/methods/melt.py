@@ -60,31 +60,33 @@ class MELT(nn.Module):
         return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
 
     def start_epoch(self, lesson: Lesson) -> None:
-        """Find the thresholds, and replace the embeddings of tail items by W_I(mean f over their contexts)."""
-        self._epoch, self._sequences = lesson.epoch, lesson.sequences
-        contexts = lesson.sequences.occurrences(self.mask_id - 1)
-        self.item_threshold = int(contexts.lengths[1:].double().quantile(self.settings.quantile))
-        self.user_threshold.zero_()  # f itself is asked for, not what a tail user is given
-        self._contexts = contexts
-        tail = (contexts.lengths > 0) & (contexts.lengths <= self.item_threshold)
+        """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
+        self._epoch = lesson.epoch
+        if self._contexts is None:
+            self._find_thresholds(lesson.sequences)
+        tail = (self._contexts.lengths > 0) & (self._contexts.lengths <= self.item_threshold)
         tail = tail.nonzero().squeeze(1)
         if len(tail):
-            ends = contexts.take(tail, self.item_threshold)
+            ends, threshold = self._contexts.take(tail, self.item_threshold), int(self.user_threshold)
+            self.user_threshold.zero_()  # f itself is asked for, not what a tail user is given
             f = lesson.encode(lesson.sequences.prefixes(ends.items, self.max_length))
+            self.user_threshold.fill_(threshold)
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(_means(f, ends))
+
+    def _find_thresholds(self, sequences: Ragged) -> None:
+        """Tell head and tail apart: the `quantile` of training counts of items and of what is read of users."""
+        self._sequences, self._contexts = sequences, sequences.occurrences(self.mask_id - 1)
+        self.item_threshold = int(self._contexts.lengths[1:].double().quantile(self.settings.quantile))
         # no more than what is read counts; without head users, or with R = 1 only, there is no map to learn
-        readable = lesson.sequences.lengths.clamp(max=self.max_length)
+        readable = sequences.lengths.clamp(max=self.max_length)
         threshold = int(readable.double().quantile(self.settings.quantile))
         self.user_threshold.fill_(threshold if 2 <= threshold < readable.max() else 0)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """λ_u L_user + λ_i L_item, from the head users of the batch and head items drawn at random."""
-        losses = [
-            self.settings.lambda_user * self._user_loss(batch, states),
-            self.settings.lambda_item * self._item_loss(len(batch.represented)),
-        ]
-        return sum(losses)
+        of_users = self.settings.lambda_user * self._user_loss(batch, states)
+        return of_users + self.settings.lambda_item * self._item_loss(len(batch.represented))
 
     def _user_loss(self, batch: Batch, states: Tensor) -> Tensor:
         """Learn to tell a head user's whole history from R of its latest items: w_u ‖W_U f(R latest) − f(all)‖²."""
@@ -113,19 +115,17 @@ class MELT(nn.Module):
         most = counts[items].clamp(max=max(self.item_threshold, 1))
         K = (torch.rand(len(items), device=items.device) * most).long() + 1
         ends = self._contexts.take(items, int(counts.max())).sample(K)
-        f = self._last(self._as_asked(self._sequences.prefixes(ends.items, self.max_length - self._appended)))
+        contexts = self._sequences.prefixes(ends.items, self.max_length - self._appended)
+        f = self._last(contexts.append(self.mask_id) if self._appended else contexts)
         guess = self.item_map(_means(f + self.user_map(f), ends))
         surplus = counts[items].clamp(max=self.item_threshold + 50) - self.item_threshold - 1
         weight = self._curriculum(math.pi / 100 * surplus)
         return (weight * (guess - self.table(items)).square()).mean()
 
     def _curriculum(self, by_length: Tensor) -> Tensor:
-        """W = |sin(π/2 · epoch/epochs + a · (length − threshold − 1))|: first the longest, later the shorter ones."""
+        """Weigh by |sin(π/2 · epoch/epochs + a · (length − threshold − 1))|: first the longest, later the shorter."""
         progress = min(self._epoch / self.settings.curriculum_epochs, 1.0)
         return (math.pi / 2 * progress + by_length).sin().abs()[:, None]
-
-    def _as_asked(self, sequences: Ragged) -> Ragged:
-        return sequences.append(self.mask_id) if self._appended else sequences
 
     def _last(self, sequences: Ragged) -> Tensor:
         return self._plain(sequences, self.table(sequences.items))[sequences.last]
