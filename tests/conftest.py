@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from llmesr import paths, prepare, retrieve
+from llmesr import models, paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
+from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
@@ -35,6 +36,11 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 def ragged(*rows: list[int]) -> Ragged:
     """Make sequences from lists of items."""
     return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
+
+
+def states_of(model: Recommender, sequences: Ragged) -> torch.Tensor:
+    """Encode sequences of N items with a method's own vectors: (N, W)."""
+    return model.states(sequences, model.item_vectors(sequences.items))
 
 
 @pytest.fixture
@@ -85,3 +91,19 @@ def table(tmp_path: Path) -> Callable[[str, str], Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callable[..., Recommender]:
+    """Build a method on a backbone, of the tiny dataset's sizes, with some settings changed."""
+
+    def make(backbone: str = "sasrec", method: str = "llmesr", seed: int = 0, **changes: Any) -> Recommender:
+        return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
+
+    return make
+
+
+@pytest.fixture
+def sequences(data: Dataset) -> Ragged:
+    """Every user's training items."""
+    return Ragged.of(data.train.items, data.train.lengths)

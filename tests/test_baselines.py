@@ -5,38 +5,19 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import changed, ragged
-from llmesr import models
+from conftest import ragged, states_of
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch, Lesson
 from llmesr.models.methods import cities
 from llmesr.models.methods.rlmrec import info_nce
-from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import represent
 from llmesr.train import loop
 from llmesr.train.loop import Task
 from llmesr.train.objectives import make_batch
 
 
-@pytest.fixture
-def sequences(data):
-    return Ragged.of(data.train.items, data.train.lengths)
-
-
-@pytest.fixture
-def build(tiny, embeddings, similar):
-    def make(method, backbone="sasrec", **changes):
-        return models.build(changed(tiny, **changes), backbone, method, 0, embeddings, similar)
-
-    return make
-
-
 def lesson(model, sequences, epoch=0):
     return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=epoch)
-
-
-def states_of(model, sequences):
-    return model.states(sequences, model.item_vectors(sequences.items))
 
 
 # --- CITIES ---
@@ -49,7 +30,7 @@ def test_windows_by_hand():
 
 
 def test_cities_replaces_the_rows_of_tail_items_and_nothing_else(build, sequences):
-    model = build("cities", methods__cities__head_above=8, methods__cities__epochs=2)
+    model = build(method="cities", methods__cities__head_above=8, methods__cities__epochs=2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.finish(lesson(model, sequences))
     counts = torch.bincount(sequences.items, minlength=50)
@@ -64,7 +45,7 @@ def test_cities_replaces_the_rows_of_tail_items_and_nothing_else(build, sequence
 
 def test_the_inferrer_learns_head_embeddings_from_contexts(build, sequences):
     """It comes closer to the embeddings of items it was not taught than their mean does."""
-    model = build("cities", methods__cities__head_above=8)
+    model = build(method="cities", methods__cities__head_above=8)
     table = torch.zeros(50, 32)
     table[1:49] = torch.arange(48.0)[:, None].remainder(2) * 2 - 1  # two kinds of items
     pairs = [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12]] * 20  # kinds that occur with their own
@@ -82,7 +63,7 @@ def test_the_inferrer_learns_head_embeddings_from_contexts(build, sequences):
 
 
 def test_cities_is_the_plain_backbone_until_it_is_finished(build):
-    plain, model = build("none"), build("cities")
+    plain, model = build(method="none"), build(method="cities")
     for name, value in plain.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
 
@@ -92,7 +73,7 @@ def test_cities_is_the_plain_backbone_until_it_is_finished(build):
 
 @pytest.fixture
 def melt(build, sequences):
-    model = build("melt")
+    model = build(method="melt")
     model.start_epoch(lesson(model, sequences))
     return model
 
@@ -105,9 +86,9 @@ def test_melt_finds_head_and_tail_in_training_counts(melt, sequences):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone):
-    model = build("melt", backbone)
+    model = build(backbone, "melt")
     before = model.table.weight.detach().clone()
-    plain = build("none", backbone)
+    plain = build(backbone, "none")
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
     model.start_epoch(lesson(model, sequences))
     counts = torch.bincount(sequences.items, minlength=50)
@@ -122,18 +103,18 @@ def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone)
 
 def test_what_is_not_read_does_not_make_a_head_user(build, sequences):
     """Only the latest `max_length` items count; if nobody has more than the threshold of them, nobody is enhanced."""
-    model = build("melt", model__max_length=4)
+    model = build(method="melt", model__max_length=4)
     assert (sequences.lengths >= 4).double().mean() > 0.3  # the 80 % quantile of what is read is 4, the most there is
     model.start_epoch(lesson(model, sequences))
     assert model.user_threshold == 0
     f = represent(model, sequences, torch.arange(5), 48, 4)
-    plain = build("none", model__max_length=4)
+    plain = build(method="none", model__max_length=4)
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
     torch.testing.assert_close(f, represent(plain, sequences, torch.arange(5), 48, 4))
 
 
 def test_items_of_one_popularity_have_no_head_to_learn_from(build):
-    model = build("melt")
+    model = build(method="melt")
     whole = ragged(list(range(1, 49)), list(range(1, 49)))
     model.start_epoch(lesson(model, whole))
     assert model._item_loss(2) == 0
@@ -141,7 +122,7 @@ def test_items_of_one_popularity_have_no_head_to_learn_from(build):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_only_tail_users_are_enhanced_and_only_at_inference(build, sequences, backbone):
-    model = build("melt", backbone)
+    model = build(backbone, "melt")
     model.start_epoch(lesson(model, sequences))
     threshold = int(model.user_threshold)
     few, many = sequences.lengths.argmin(), sequences.lengths.argmax()
@@ -187,7 +168,7 @@ def test_info_nce_by_hand():
 @pytest.mark.parametrize("method", ["rlmrec_con", "rlmrec_gen"])
 def test_rlmrec_recommends_as_its_plain_backbone_does(build, sequences, method):
     """The LLM has a part in training alone, its table is frozen and not saved."""
-    model, plain = build(method), build("none")
+    model, plain = build(method=method), build(method="none")
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
     users = torch.tensor([0, 1])
     torch.testing.assert_close(represent(model, sequences, users, 48, 20), represent(plain, sequences, users, 48, 20))
@@ -196,7 +177,7 @@ def test_rlmrec_recommends_as_its_plain_backbone_does(build, sequences, method):
 
 
 def test_contrastive_pulls_items_and_users_to_what_the_llm_says(build, sequences):
-    model = build("rlmrec_con", methods__rlmrec_con__weight=2.0).eval()
+    model = build(method="rlmrec_con", methods__rlmrec_con__weight=2.0).eval()
     batch = make_batch(model.backbone, sequences, torch.tensor([0, 3, 5]), 48, 20)
     states = states_of(model, batch.inputs)
     items = batch.targets[batch.targets > 0].unique()
@@ -211,7 +192,7 @@ def test_contrastive_pulls_items_and_users_to_what_the_llm_says(build, sequences
 
 
 def test_generative_hides_items_in_training_only(build, sequences):
-    model = build("rlmrec_gen", "bert4rec", methods__rlmrec_gen__mask_share=0.5)
+    model = build("bert4rec", "rlmrec_gen", methods__rlmrec_gen__mask_share=0.5)
     query = ragged([1, 2, 3, 4, 5, 6, 7, 8, 49])  # the last is [MASK]
     states_of(model.eval(), query)
     assert model._hidden is None
@@ -231,7 +212,7 @@ def test_generative_hides_items_in_training_only(build, sequences):
 
 
 def test_generative_tells_the_item_itself_where_cloze_shows_another(build):
-    model = build("rlmrec_gen", "bert4rec", methods__rlmrec_gen__mask_share=0.99)
+    model = build("bert4rec", "rlmrec_gen", methods__rlmrec_gen__mask_share=0.99)
     shown, own = ragged([1, 2, 3, 4]), torch.tensor([0, 9, 0, 0])  # item 9 is hidden behind item 2
     batch = Batch(torch.tensor([0]), shown, own, torch.tensor([False]))
     torch.manual_seed(0)
@@ -245,7 +226,7 @@ def test_generative_tells_the_item_itself_where_cloze_shows_another(build):
 
 
 def test_a_look_at_all_users_holds_no_gradient_and_no_dropout(build, sequences):
-    model = build("none")
+    model = build(method="none")
     look: Lesson = lesson(model, sequences)
     first, again = (look.encode(ragged([1, 2], [3])) for _ in range(2))
     assert torch.equal(first, again)
