@@ -17,7 +17,8 @@ from llmesr.prepare.sources import lines
 from llmesr.settings import Recipe
 
 RELEASES = ("yelp_academic_dataset", "yelp_training_set")
-COLUMNS = {"title": "name", "categories": "categories", "city": "city", "state": "state", "stars": "stars"}
+# a business's `stars` are the mean of all its reviews, those held out among them: they would leak into the prompt
+COLUMNS = {"title": "name", "categories": "categories", "city": "city", "state": "state"}
 DATE = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?")
 
 
