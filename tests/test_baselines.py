@@ -155,6 +155,21 @@ def test_branches_learn_from_the_head_only(melt, sequences):
         assert part.weight.grad.abs().sum() > 0
 
 
+def test_the_item_branch_asks_for_contexts_of_head_items_alone(melt, monkeypatch):
+    asked, real = [], Ragged.take
+
+    def spy(self, rows, latest):
+        if self is melt._contexts:
+            asked.append(rows)
+        return real(self, rows, latest)
+
+    monkeypatch.setattr(Ragged, "take", spy)
+    melt._item_loss(users=90)
+    (items,) = asked
+    assert len(items) > 0
+    assert (melt._contexts.lengths[items] > melt.item_threshold).all()
+
+
 # --- RLMRec ---
 
 
