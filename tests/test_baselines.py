@@ -10,6 +10,7 @@ from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch, Lesson
 from llmesr.models.methods import cities
 from llmesr.models.methods.rlmrec import info_nce
+from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import represent
 from llmesr.train import loop
 from llmesr.train.loop import Task
