@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmesr.devices import computes_bfloat16, pick_device
 from llmesr.errors import InputError
@@ -120,9 +120,11 @@ def _load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedMo
     folder = ROOT / settings.model
     source = str(folder) if folder.is_dir() else settings.model
     options = {"gguf_file": settings.gguf_file} if settings.gguf_file else {}
+    # weights left packed are unpacked at every product, which takes four times as long
+    unpack = {"quantization_config": GgufConfig(dequantize=True)} if settings.gguf_file else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModel.from_pretrained(source, dtype=getattr(torch, dtype(settings)), **options)
+        model = AutoModel.from_pretrained(source, dtype=getattr(torch, dtype(settings)), **options, **unpack)
     except Exception as error:  # a damaged file fails anywhere in the readers of safetensors, GGUF and tokenizers
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
