@@ -41,6 +41,16 @@ def test_no_state_sees_a_later_item(build, backbone, method):
     assert not future_matters(build(backbone, method, methods__llmesr__fusion_causal=True))
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_last_states_alone_are_those_of_all(build, backbone, method):
+    model = build(backbone, method).eval()
+    whole = ragged([1, 2, 3], [4], [5, 6, 7, 8, 9, 1, 2])
+    vectors = model.item_vectors(whole.items)
+    expected = model.states(whole, vectors)[whole.last]
+    torch.testing.assert_close(model.states(whole, vectors, last_only=True), expected, atol=1e-6, rtol=1e-4)
+
+
 def test_switches_that_let_the_future_in(build):
     assert future_matters(build(method="none", backbones__sasrec__causal=False))
     assert future_matters(build(methods__llmesr__fusion_causal=False))

@@ -51,12 +51,10 @@ def test_occurrences_and_samples():
 
 def test_groups_hold_every_position_once():
     rng = np.random.default_rng(0)
-    whole = ragged(*[rng.integers(1, 9, n) for n in (1, 3, SHORT, SHORT + 1, 40, 90, 2)])
+    whole = ragged(*[rng.integers(1, 9, n) for n in (1, 3, SHORT, SHORT + 1, 5 * SHORT, 9 * SHORT, 2)])
     cells = torch.cat([group.index[group.real] for group in whole.groups])
     assert sorted(cells.tolist()) == list(range(len(whole.items)))
-    laid_out = torch.cat([group.index.flatten() for group in whole.groups])
-    assert (laid_out[whole.place] == torch.arange(len(whole.items))).all()
-    assert len(whole.groups) == 4
+    assert [group.rows.tolist() for group in whole.groups] == [[0, 1, 2, 6], [3], [4], [5]]
 
 
 # --- attention ---
@@ -82,7 +80,7 @@ def test_attention_equals_the_textbook(causal, heads):
     lengths = [1, 5, SHORT + 4, 2, 40]
     whole = ragged(*[np.ones(n, int) for n in lengths])
     q, k, v = torch.randn(3, len(whole.items), 2, 8)  # two views
-    found = attend(q, k, v, heads, whole, causal)
+    found = attend(q, torch.cat([k, v], -1), heads, whole, causal)
     parts = [x.split(lengths) for x in (q, k, v)]
     for i, view in itertools.product(range(len(lengths)), range(2)):
         expected = plain_attention(*(part[i][:, view] for part in parts), heads, causal)
@@ -118,10 +116,19 @@ def test_padding_with_dropout_of_nothing_equals_the_fused_kernel(causal):
 def test_attention_with_dropout_of_nothing_equals_the_fused_kernel():
     torch.manual_seed(0)
     whole = ragged([1, 1, 1], [1], [1] * 20)
-    q, k, v = torch.randn(3, 24, 8)
-    almost_none = Dropout(1e-9)
+    q, kv, almost_none = torch.randn(24, 8), torch.randn(24, 16), Dropout(1e-9)
     for causal in (True, False):
-        torch.testing.assert_close(attend(q, k, v, 2, whole, causal, almost_none), attend(q, k, v, 2, whole, causal))
+        torch.testing.assert_close(attend(q, kv, 2, whole, causal, almost_none), attend(q, kv, 2, whole, causal))
+
+
+@pytest.mark.parametrize("padded_to", [None, 40])
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_last_positions_alone_are_those_of_all(causal, padded_to):
+    torch.manual_seed(0)
+    whole, x = ragged(*[[1] * n for n in (3, 1, 20, 6, 40)]), torch.randn(70, 2, 8)
+    attention = SelfAttention(8, heads=2, dropout=0.0, padded_to=padded_to)
+    found = attention(x[whole.last], x, whole, causal, last_only=True)
+    torch.testing.assert_close(found, attention(x, x, whole, causal)[whole.last])
 
 
 def test_attention_map_rows_sum_to_one_and_look_back_only():

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmesr.models.dropout import Dropout
-from llmesr.models.ragged import Group, Ragged
+from llmesr.models.layout import layout_of
+from llmesr.models.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -18,96 +19,75 @@ class Padding:
     their number: a *sink* that takes the more attention the shorter the sequence is.
 
     Attributes:
-        key: (D,) of a zero vector.
-        value: (D,) of a zero vector.
+        key_value: (2D,) key and value of a zero vector.
         length: T.
     """
 
-    key: Tensor
-    value: Tensor
+    key_value: Tensor
     length: int
-
-    def behind(self, x: Tensor, what: Tensor) -> Tensor:
-        """Append the zero vector's key or value `what` to x (b, views · heads, T, d), as one more position."""
-        parts = what.view(-1, x.shape[-1]).repeat(x.shape[1] * x.shape[-1] // len(what), 1)  # the same for each view
-        return torch.cat([x, parts[:, None].expand(len(x), -1, 1, -1)], 2)
 
 
 def attend(
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    key_value: Tensor,
     heads: int,
     sequences: Ragged,
     causal: bool,
     dropout: Dropout | None = None,
     padding: Padding | None = None,
+    *,
+    last_only: bool = False,
 ) -> Tensor:
     """Scaled dot-product attention softmax(q kᵀ / √d) v within each sequence.
 
     Args:
         q: (N, …, D) queries; views between N and D are attended to separately, as further heads.
-        k: (N, …, D) keys.
-        v: (N, …, D) values.
+        key_value: (N, …, 2D) keys, then values.
         heads: number of heads; divides D.
         sequences: which of the N rows belong together.
         causal: a position attends to earlier ones and itself only.
         dropout: of attention weights, in training.
         padding: what fills up a sequence, if that is attended to.
+        last_only: only the last position of each of the B sequences asks: q is (B, …, D).
 
     Returns:
-        (N, …, D).
+        like q.
     """
-    # (N, 3, views · heads · d); rows are gathered with `embedding`, whose gradient is fast and deterministic
-    stacked = torch.stack([part.flatten(1) for part in (q, k, v)], 1).flatten(1)
-    drops = dropout is not None and dropout.training and dropout.p > 0
-    rectangles = F.embedding(sequences.gather, stacked).split([group.index.numel() for group in sequences.groups])
-    mixed = []
-    for group, cells in zip(sequences.groups, rectangles, strict=True):
-        b, T = group.index.shape
-        padded = cells.view(b, T, 3, -1, q.shape[-1] // heads)
-        queries, keys, values = padded.permute(2, 0, 3, 1, 4)  # (b, views · heads, T, d) each
-        if padding is not None:
-            keys, values = padding.behind(keys, padding.key), padding.behind(values, padding.value)
-        if drops:
-            out = dropout(_weights(queries, keys, group, causal, padding)) @ values
-        elif causal and padding is None:
-            # a rectangle's own filling, being on the right, is never seen by a real position
-            out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        else:
-            out = F.scaled_dot_product_attention(queries, keys, values, _mask(group, causal, padding))
-        mixed.append(out.transpose(1, 2).reshape(b * T, -1))
-    return F.embedding(sequences.place, torch.cat(mixed)).view_as(q)
+    d = q.shape[-1] // heads
+    layout = layout_of(sequences, q[0].numel() // q.shape[-1], heads, causal, padding and padding.length, last_only)
+    cells = key_value.reshape(-1, d)
+    if padding is not None:
+        cells = torch.cat([cells, padding.key_value.view(-1, d)])
+    # rows are gathered with `embedding`, whose gradient is fast and deterministic, and lie as the products want them
+    asked = F.embedding(layout.queries, q.reshape(-1, d)).split(layout.query_cells)
+    answers = F.embedding(layout.keys_values, cells).split(layout.key_value_cells)
+    mixed = [
+        _mix(queries.view(b, h, -1, d), pairs.view(2, b, h, -1, d), mask, dropout)
+        for queries, pairs, mask, (b, h) in zip(asked, answers, layout.masks, layout.shapes, strict=True)
+    ]
+    return F.embedding(layout.place, torch.cat([out.reshape(-1, d) for out in mixed])).view_as(q)
+
+
+def _mix(queries: Tensor, keys_values: Tensor, mask: Tensor, dropout: Dropout | None) -> Tensor:
+    """Attend within a rectangle: (b, h, T, d)."""
+    keys, values = keys_values
+    if dropout is not None and dropout.training and dropout.p > 0:
+        return dropout(_weights(queries, keys, mask)) @ values
+    return F.scaled_dot_product_attention(queries, keys, values, mask)
+
+
+def _weights(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    return torch.add(mask, queries @ keys.transpose(-1, -2), alpha=queries.shape[-1] ** -0.5).softmax(-1)
 
 
 def attention_map(q: Tensor, k: Tensor, heads: int, sequences: Ragged, causal: bool) -> list[Tensor]:
     """Return the weights that `attend` uses, to look at: a group's (b, heads, T, T) each, rows sum to 1."""
+    masks = layout_of(sequences, 1, heads, causal, None, False).masks
     maps = []
-    for group in sequences.groups:
+    for group, mask in zip(sequences.groups, masks, strict=True):
         queries, keys = (F.embedding(group.index, x).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
-        maps.append(_weights(queries, keys, group, causal))
+        maps.append(_weights(queries, keys, mask))
     return maps
-
-
-def _weights(queries: Tensor, keys: Tensor, group: Group, causal: bool, padding: Padding | None = None) -> Tensor:
-    logits = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return (logits + _mask(group, causal, padding)).softmax(-1)
-
-
-def _mask(group: Group, causal: bool, padding: Padding | None) -> Tensor:
-    """What is added to the logits: 0 where a position is seen, -∞ where not, (b, 1, T or 1, T).
-
-    One more column, if padding is attended to, holds the logarithm of how many zero vectors there are.
-    """
-    T = group.index.shape[1]
-    seen = group.real[:, None, None, :]
-    if causal:
-        seen = seen & torch.ones(T, T, dtype=torch.bool, device=seen.device).tril()
-    mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, float("-inf"))
-    if padding is None:
-        return mask
-    filled = (padding.length - group.real.sum(1)).clamp(min=0).float().log()
-    return torch.cat([mask, filled[:, None, None, None].expand(*mask.shape[:-1], 1)], -1)
 
 
 class SelfAttention(nn.Module):
@@ -120,8 +100,8 @@ class SelfAttention(nn.Module):
         self.key_value = nn.Linear(hidden, 2 * hidden)
         self.out = nn.Linear(hidden, hidden)
 
-    def forward(self, q: Tensor, x: Tensor, sequences: Ragged, causal: bool) -> Tensor:
-        """Attend from q to x, both (N, …, D); return (N, …, D)."""
-        k, v = self.key_value(x).chunk(2, -1)
-        padding = None if self.padded_to is None else Padding(*self.key_value.bias.chunk(2), self.padded_to)
-        return self.out(attend(self.query(q), k, v, self.heads, sequences, causal, self.dropout, padding))
+    def forward(self, q: Tensor, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool = False) -> Tensor:
+        """Attend from q (N, …, D), or (B, …, D) of the last positions alone, to x (N, …, D); return like q."""
+        padding = None if self.padded_to is None else Padding(self.key_value.bias, self.padded_to)
+        options = {"dropout": self.dropout, "padding": padding, "last_only": last_only}
+        return self.out(attend(self.query(q), self.key_value(x), self.heads, sequences, causal, **options))

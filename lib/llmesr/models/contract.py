@@ -4,7 +4,8 @@ A method is a module with
 
 - `backbone`, which reads sequences,
 - `item_vectors(items)`: (…,) ids → (…, W) vectors; the score of an item is its inner product with the last state,
-- `states(sequences, vectors)`: the (N, W) vectors of N positions → (N, W) states,
+- `states(sequences, vectors, last_only=False)`: the (N, W) vectors of N positions → (N, W) states, or only the (B, W)
+  in which the B sequences end,
 - `start_epoch(lesson)`: a look at all users before an epoch,
 - `extra_loss(batch, states)`: a loss beside the ranking loss, or None,
 - `finish(lesson)`: what is left to do with the best weights.

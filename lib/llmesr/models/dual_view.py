@@ -42,6 +42,10 @@ class CrossAttention(nn.Module):
         self.value = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
 
+    def key_value(self, x: Tensor) -> Tensor:
+        """Project x (N, D) to keys, then values (N, 2D)."""
+        return F.linear(x, torch.cat([self.key.weight, self.value.weight]))
+
 
 class DualView(nn.Module):
     """The two item tables and the two cross-attentions.
@@ -88,9 +92,8 @@ class DualView(nn.Module):
         """
         sides = ((self.to_semantic, co, se), (self.to_collaborative, se, co))
         q = torch.stack([side.query(asking) for side, asking, _ in sides], 1)  # (N, 2, D)
-        k = torch.stack([side.key(asked) for side, _, asked in sides], 1)
-        v = torch.stack([side.value(asked) for side, _, asked in sides], 1)
-        mixed = attend(q, k, v, self.settings.fusion_heads, sequences, self.causal)
+        key_value = torch.stack([side.key_value(asked) for side, _, asked in sides], 1)  # (N, 2, 2D)
+        mixed = attend(q, key_value, self.settings.fusion_heads, sequences, self.causal)
         fused = torch.stack([side.out(mixed[:, i]) for i, (side, _, _) in enumerate(sides)], 1)
         return torch.stack([se, co], 1) + fused if self.settings.fusion_residual else fused
 

@@ -4,15 +4,16 @@ Everything that looks at one position at a time (tables, linear layers, norms, l
 attention needs rectangles; it pads sequences of similar length together (`groups`) and comes back to N rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 16
+SHORT = 4
 """Sequences up to this length share one rectangle; beyond it lengths within a factor of 2 do."""
 
 
@@ -21,10 +22,12 @@ class Group:
     """Sequences of similar length, as a rectangle.
 
     Attributes:
+        rows: (b,) which of the sequences they are.
         index: (b, T) row of each position among the N; padding repeats the sequence's first row.
         real: (b, T) true where it is no padding.
     """
 
+    rows: Tensor
     index: Tensor
     real: Tensor
 
@@ -36,10 +39,12 @@ class Ragged:
     Attributes:
         items: (N,) item ids.
         lengths: (B,) how many belong to each sequence.
+        layouts: what `layout.layout_of` has made of them.
     """
 
     items: Tensor
     lengths: Tensor
+    layouts: dict[tuple, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, items: np.ndarray, lengths: np.ndarray, device: torch.device | str = "cpu") -> "Ragged":
@@ -115,29 +120,14 @@ class Ragged:
     @cached_property
     def groups(self) -> list[Group]:
         """The rectangles that attention works on."""
-        level = (self.lengths - 1).clamp(min=SHORT - 1).double().log2().floor()
+        level = (self.lengths - 1).clamp(min=SHORT - 1).double().log2().floor()  # 5 … 8, 9 … 16, 17 … 32, …
         groups = []
         for value in level.unique():
             rows = (level == value).nonzero().squeeze(1)
             column = torch.arange(int(self.lengths[rows].max()), device=rows.device)
             real = column < self.lengths[rows, None]
-            groups.append(Group(self.offsets[rows, None] + torch.where(real, column, 0), real))
+            groups.append(Group(rows, self.offsets[rows, None] + torch.where(real, column, 0), real))
         return groups
-
-    @cached_property
-    def gather(self) -> Tensor:
-        """(cells,) the rows that fill the groups' rectangles, laid one after the other."""
-        return torch.cat([group.index.flatten() for group in self.groups])
-
-    @cached_property
-    def place(self) -> Tensor:
-        """(N,) where each position lies when the groups' rectangles are laid one after the other."""
-        place, start = torch.empty_like(self.items), 0
-        for group in self.groups:
-            cells = torch.arange(start, start + group.index.numel(), device=place.device).view_as(group.index)
-            place[group.index[group.real]] = cells[group.real]
-            start += group.index.numel()
-        return place
 
     @cached_property
     def time_major(self) -> tuple[Tensor, Tensor]:

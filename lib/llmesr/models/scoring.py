@@ -42,7 +42,7 @@ def represent(
     found = []
     for block in users.split(BLOCK_USERS):
         query = as_query(model.backbone.objective, sequences, block, n_items, max_length, hide_last=hide_last)
-        found.append(model.states(query, F.embedding(query.items, table))[query.last])
+        found.append(model.states(query, F.embedding(query.items, table), last_only=True))
     model.train(was_training)
     return torch.cat(found)
 
@@ -63,7 +63,7 @@ def recommend(model: Recommender, history: Ragged, n_items: int, k: int) -> list
     """List the k best items for one history (a single sequence), without those in it."""
     query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
     table = _readable(model.eval(), n_items)
-    scores = table @ model.states(query, table[query.items])[-1]
+    scores = table @ model.states(query, table[query.items], last_only=True)[0]
     scores[history.items] = float("-inf")
     scores[[0, -1]] = float("-inf")  # padding and [MASK]
     return scores.topk(k).indices.tolist()

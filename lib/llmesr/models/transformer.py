@@ -41,10 +41,10 @@ class Block(nn.Module):
             Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, sequences: Ragged, causal: bool) -> Tensor:
-        """Transform (N, …, D)."""
-        q = self.norm_attention(x)
-        x = self.norm_feed_forward(q + self.attention(q, x, sequences, causal))
+    def forward(self, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool = False) -> Tensor:
+        """Transform (N, …, D) to the same, or to the (B, …, D) of the last positions alone."""
+        q = self.norm_attention(x[sequences.last] if last_only else x)
+        x = self.norm_feed_forward(q + self.attention(q, x, sequences, causal, last_only=last_only))
         return x + self.feed_forward(x)
 
 
@@ -60,8 +60,8 @@ class Blocks(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=1e-8)
 
-    def forward(self, x: Tensor, sequences: Ragged, causal: bool) -> Tensor:
-        """Transform (N, …, D)."""
-        for block in self.blocks:
+    def forward(self, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool) -> Tensor:
+        """Transform (N, …, D) to the same, or to the (B, …, D) of the last positions, all that the last block makes."""
+        for block in self.blocks[:-1]:
             x = block(x, sequences, causal)
-        return self.norm(x)
+        return self.norm(self.blocks[-1](x, sequences, causal, last_only=last_only))

@@ -2,7 +2,8 @@
 
 Built from its own settings, those of all models, and whether zero-vector padding is attended to.
 `place(x, sequences)` puts item vectors (N, D) on their positions, `encode(x, sequences)` turns placed vectors
-(N, …, D) into states of the same shape, several views at once if there are any. `objective` says what the backbone
+(N, …, D) into states of the same shape, several views at once if there are any; `last_only=True` gives the last states
+(B, …, D) alone, for less work. `objective` says what the backbone
 is trained to predict: `last_item`, `every_position` or `cloze`.
 """
 

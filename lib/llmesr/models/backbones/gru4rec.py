@@ -22,12 +22,13 @@ class GRU4Rec(nn.Module):
         """Return x unchanged: recurrence knows the order by itself."""
         return x
 
-    def encode(self, x: Tensor, sequences: Ragged) -> Tensor:
-        """Read (N, …, D) from left to right: states (N, …, D)."""
+    def encode(self, x: Tensor, sequences: Ragged, *, last_only: bool = False) -> Tensor:
+        """Read (N, …, D) from left to right: states (N, …, D), or the last ones (B, …, D)."""
         order, batch_sizes = sequences.time_major
         views = x[0].numel() // x.shape[-1]
         data = F.embedding(order, x.flatten(1)).view(-1, x.shape[-1])  # (N · views, D), a step's sequences together
         states = self.gru(PackedSequence(data, batch_sizes * views))[0].data
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
-        return F.embedding(back, states.view(len(x), -1)).view_as(x)
+        wanted = back[sequences.last] if last_only else back
+        return F.embedding(wanted, states.view(len(x), -1)).view(-1, *x.shape[1:])

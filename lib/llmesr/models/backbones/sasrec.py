@@ -23,6 +23,6 @@ class SASRec(nn.Module):
         """Scale, add positions, drop out: (N, D)."""
         return self.positions(x, sequences)
 
-    def encode(self, x: Tensor, sequences: Ragged) -> Tensor:
-        """Encode placed vectors (N, …, D) to states (N, …, D)."""
-        return self.blocks(x, sequences, self.causal)
+    def encode(self, x: Tensor, sequences: Ragged, *, last_only: bool = False) -> Tensor:
+        """Encode placed vectors (N, …, D) to states (N, …, D), or to the last ones (B, …, D)."""
+        return self.blocks(x, sequences, self.causal, last_only=last_only)

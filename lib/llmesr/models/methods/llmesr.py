@@ -26,17 +26,18 @@ class LLMESR(nn.Module):
         self._encode_users: Callable[[Tensor], Tensor] | None = None
         self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
 
-    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        """Encode N items' [e_se : e_co] to [u_se : u_co] at every position: (N, 2D), or (N, D) of one view."""
+    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+        """Encode N items' [e_se : e_co] to [u_se : u_co]: (N, 2D), or (N, D) of one view; B rows if only the last."""
         if self.settings.views != "both":
-            return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+            return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
         encoders = (self.backbone, self.second or self.backbone)
         parts = zip(encoders, vectors.chunk(2, -1), strict=True)
         se, co = (encoder.place(view, sequences) for encoder, view in parts)  # (N, D) each
         fused = self.view.fuse(se, co, sequences) if self.settings.fusion else torch.stack([se, co], 1)  # (N, 2, D)
         if self.second is None:
-            return self.backbone.encode(fused, sequences).flatten(1)  # one shared encoder reads both views
-        return torch.cat([encoder.encode(fused[:, i], sequences) for i, encoder in enumerate(encoders)], -1)
+            return self.backbone.encode(fused, sequences, last_only=last_only).flatten(1)  # one for both
+        apart = [encoder.encode(fused[:, i], sequences, last_only=last_only) for i, encoder in enumerate(encoders)]
+        return torch.cat(apart, -1)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""

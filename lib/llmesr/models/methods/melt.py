@@ -47,17 +47,17 @@ class MELT(nn.Module):
         """Return the vectors (…, D) of items (…)."""
         return self.table(items)
 
-    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        """Encode N item vectors (N, D) to states (N, D); at inference those of tail users are enhanced."""
-        f = self._plain(sequences, vectors)
+    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+        """Encode N item vectors (N, D) to states (N, D), or the B last; at inference tail users' are enhanced."""
+        f = self._plain(sequences, vectors, last_only=last_only)
         if self.training:
             return f
         items = sequences.lengths - self._appended  # [MASK] is no item of the user's
-        few = (items <= self.user_threshold)[sequences.row, None]
-        return torch.where(few, f + self.user_map(f), f)
+        few = (items <= self.user_threshold)[:, None]
+        return torch.where(few if last_only else few[sequences.row], f + self.user_map(f), f)
 
-    def _plain(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+    def _plain(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
     def start_epoch(self, lesson: Lesson) -> None:
         """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
@@ -128,7 +128,7 @@ class MELT(nn.Module):
         return (math.pi / 2 * progress + by_length).sin().abs()[:, None]
 
     def _last(self, sequences: Ragged) -> Tensor:
-        return self._plain(sequences, self.table(sequences.items))[sequences.last]
+        return self._plain(sequences, self.table(sequences.items), last_only=True)
 
     def finish(self, lesson: Lesson) -> None:
         """Do nothing: the best weights hold the tail's rows."""

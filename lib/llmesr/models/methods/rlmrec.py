@@ -44,9 +44,9 @@ class Contrastive(nn.Module):
         """Return the vectors (…, D) of items (…)."""
         return self.table(items)
 
-    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        """Encode N item vectors (N, D) to states (N, D)."""
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+        """Encode N item vectors (N, D) to states (N, D), or to the B last ones (B, D)."""
+        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
     def start_epoch(self, lesson: Lesson) -> None:
         """Do nothing."""
@@ -83,14 +83,14 @@ class Generative(nn.Module):
         """Return the vectors (…, D) of items (…)."""
         return self.table(items)
 
-    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
+    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
         """Encode N item vectors (N, D) to states (N, D); in training some of them are hidden by a learned token."""
         if self.training:
             is_item = sequences.items < len(self.table.weight) - 1  # [MASK] has nothing to tell
             lottery = torch.rand(len(vectors), device=vectors.device)
             self._hidden = (lottery < self.settings.mask_share) & is_item
             vectors = torch.where(self._hidden[:, None], self.hidden_token, vectors)
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
     def start_epoch(self, lesson: Lesson) -> None:
         """Do nothing."""

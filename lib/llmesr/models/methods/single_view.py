@@ -14,9 +14,9 @@ class SingleView(nn.Module):
         super().__init__()
         self.backbone, self.table = backbone, table
 
-    def states(self, sequences: Ragged, vectors: Tensor) -> Tensor:
-        """Encode N item vectors (N, D) to states (N, D)."""
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences)
+    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+        """Encode N item vectors (N, D) to states (N, D), or to the B last ones (B, D)."""
+        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D) of items (…)."""
