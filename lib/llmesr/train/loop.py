@@ -22,7 +22,8 @@ from llmesr.models.scoring import item_table, represent, sampled_ranks
 from llmesr.prepare.dataset import Targets
 from llmesr.settings import Train
 from llmesr.train import checkpoint
-from llmesr.train.losses import NegativeSampler, bce
+from llmesr.train.losses import RankingLoss
+from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
 
 CHECKPOINT_SECONDS = 15
@@ -53,21 +54,22 @@ class Task:
     targets: Callable[[int], Targets]
 
 
-def step_loss(model: Recommender, task: Task, sampler: NegativeSampler, users: Tensor, negatives: int) -> Tensor:
+def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tensor) -> Tensor:
     """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10)."""
     batch = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
     predicts = batch.targets.nonzero().squeeze(1)
     asked = [batch.inputs.items, batch.targets[predicts]]
     if len(predicts):
-        asked.append(sampler.draw(batch.users[batch.inputs.row[predicts]], negatives).flatten())
+        asked.append(ranking.candidates(batch.users[batch.inputs.row[predicts]]))
     # each item is turned into its vector once, however often it occurs in the step
-    items, place = torch.cat(asked).unique(return_inverse=True)
-    read, *compared = F.embedding(place, model.item_vectors(items)).split([len(part) for part in asked])
-    states = model.states(batch.inputs, read)  # (N, W)
+    items, place = torch.cat([part.flatten() for part in asked]).unique(return_inverse=True)
+    read, *compared = place.split([part.numel() for part in asked])
+    table = model.item_vectors(items)  # (M, W)
+    states = model.states(batch.inputs, F.embedding(read, table))  # (N, W)
     loss = states.new_zeros(())
     if len(predicts):
-        positives, drawn = compared
-        loss = bce(states[predicts], positives, drawn.unflatten(0, (-1, negatives)))
+        positives, candidates = compared
+        loss = ranking(states[predicts], table, positives, candidates.view_as(asked[2]), asked[2])
     extra = model.extra_loss(batch, states)
     return loss if extra is None else loss + extra
 
@@ -125,13 +127,13 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
     for past in state["history"]:
         report(past)
-    sampler = NegativeSampler(task.sequences, task.n_items)
+    ranking = RankingLoss(settings, NegativeSampler(task.sequences, task.n_items))
     saved = time.monotonic()
     bar = trange(state["epoch"], settings.epochs, initial=state["epoch"], total=settings.epochs, unit="epoch")
     for epoch in bar:
         if epoch - state["best_epoch"] >= settings.patience:
             break
-        measures = _train_and_validate(model, task, sampler, optimizer, settings, seed, epoch)
+        measures = _train_and_validate(model, task, ranking, optimizer, settings, seed, epoch)
         _remember(state, model, measures)
         report(measures)
         bar.set_postfix({"loss": f"{measures['loss']:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"})
@@ -158,7 +160,7 @@ def _remember(state: dict[str, Any], model: Recommender, measures: dict[str, flo
 def _train_and_validate(
     model: Recommender,
     task: Task,
-    sampler: NegativeSampler,
+    ranking: RankingLoss,
     optimizer: torch.optim.Optimizer,
     settings: Train,
     seed: int,
@@ -171,7 +173,7 @@ def _train_and_validate(
     users = max(1, settings.batch_size // (2 if model.backbone.objective == "cloze" else 1))
     model.train()
     model.start_epoch(lesson(model, task, seed, epoch))
-    loss = _epoch(model, task, sampler, optimizer, users, settings.negatives)
+    loss = _epoch(model, task, ranking, optimizer, users)
     if not np.isfinite(loss):
         raise InputError(
             f"the loss is {loss} in epoch {epoch + 1}: lower 'train.learning_rate' ({settings.learning_rate}) "
@@ -184,17 +186,16 @@ def _train_and_validate(
 def _epoch(
     model: Recommender,
     task: Task,
-    sampler: NegativeSampler,
+    ranking: RankingLoss,
     optimizer: torch.optim.Optimizer,
     users_per_batch: int,
-    negatives: int,
 ) -> float:
     """Pass once over all users in random batches; return the mean loss."""
     users = task.sequences.lengths.nonzero().squeeze(1)
     shuffled = users[torch.randperm(len(users)).to(users.device)]
     losses = []
     for batch in shuffled.split(users_per_batch):
-        loss = step_loss(model, task, sampler, batch, negatives)
+        loss = step_loss(model, task, ranking, batch)
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()

@@ -1,48 +1,148 @@
-"""The ranking loss and its negatives (Eq. 7)."""
+"""Ranking losses: how the state of a position tells the item that came next from other items, the candidates.
+
+Vectors of items come as one table (M, W); which of its rows are meant is said by indices. Scores are made for a block
+of positions at a time, and made again for the gradient, so that memory is bounded whatever the number of positions,
+candidates and items.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from llmesr.models.ragged import Ragged
+from llmesr.settings import Train
+from llmesr.train.negatives import NegativeSampler
 
-
-class NegativeSampler:
-    """Draws items uniformly from those a user has not had in training.
-
-    Attributes:
-        keys: ascending user · (V + 1) + item of every training interaction.
-        n_items: V.
-    """
-
-    def __init__(self, sequences: Ragged, n_items: int) -> None:
-        self.keys = (sequences.row * (n_items + 1) + sequences.items).unique()
-        self.n_items = n_items
-        counts = torch.bincount(self.keys // (n_items + 1), minlength=len(sequences.lengths))
-        self.saturated = counts >= n_items  # users who had everything: any item is as good
-
-    def draw(self, users: Tensor, negatives: int) -> Tensor:
-        """Draw (n, negatives) item ids for users (n,); what a user has had is drawn again until none is left."""
-        drawn = torch.randint(1, self.n_items + 1, (len(users), negatives), device=users.device)
-        base = (users * (self.n_items + 1))[:, None]
-        while (had := self._had(base + drawn) & ~self.saturated[users][:, None]).any():
-            again = torch.randint(1, self.n_items + 1, (int(had.sum()),), device=users.device)
-            drawn = drawn.masked_scatter(had, again)
-        return drawn
-
-    def _had(self, keys: Tensor) -> Tensor:
-        place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
-        return self.keys[place] == keys
+BLOCK_NUMBERS = 2**23
+"""Numbers that a block may hold at once (32 MB): scores, or vectors of candidates."""
 
 
-def bce(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class RankingLoss:
+    """The loss that the settings choose: `candidates` first, then, with their vectors, the loss itself."""
+
+    settings: Train
+    sampler: NegativeSampler
+
+    def candidates(self, users: Tensor) -> Tensor:
+        """List what n positions, one of users (n,) each, are compared with: ids (n, K), or (c,) for all of them."""
+        if self.settings.loss == "cross_entropy":
+            return torch.arange(1, self.sampler.n_items + 1, device=users.device)
+        if self.settings.loss == "sampled_softmax":
+            return self.sampler.draw_for_all(self.settings.negatives)
+        return self.sampler.draw(users, self.settings.negatives)
+
+    def __call__(self, states: Tensor, table: Tensor, positives: Tensor, compared: Tensor, ids: Tensor) -> Tensor:
+        """Compute the loss (Eq. 7 with `bce`).
+
+        Args:
+            states: (n, W).
+            table: (M, W).
+            positives: (n,) rows of the true next items.
+            compared: rows of the candidates, shaped as `candidates` gave them.
+            ids: their item ids.
+        """
+        match self.settings.loss:
+            case "bce":
+                return bce(states, table, positives, compared)
+            case "gbce":
+                return gbce(states, table, positives, compared, self.sampler.n_items, self.settings.calibration)
+            case "sampled_softmax":
+                return sampled_softmax(states, table, positives, compared, self.sampler.proposal[ids - 1])
+            case "cross_entropy":
+                return cross_entropy(states, table, positives, compared)
+
+
+def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     """Binary cross-entropy: mean over positives of -log σ(s⁺) plus mean over negatives of -log(1 - σ(s⁻)).
 
     Args:
         states: (n, W).
-        positives: (n, W) vectors of the true items.
-        negatives: (n, K, W) vectors of the sampled ones.
+        table: (M, W).
+        positives: (n,) rows of the true items.
+        negatives: (n, K) rows of the sampled ones.
     """
-    positive = (states * positives).sum(-1)
-    negative = torch.einsum("nw,nkw->nk", states, negatives)
-    return F.softplus(-positive).mean() + F.softplus(negative).mean()
+    return _binary(states, table, positives, negatives, 1.0, 1 / negatives.shape[1])
+
+
+def gbce(
+    states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, n_items: int, calibration: float
+) -> Tensor:
+    """Binary cross-entropy with σ(s⁺)^β, against the overconfidence that few negatives give (gSASRec, RecSys 2023).
+
+    With α = K / (V - 1), β = α (t (1 - 1/α) + 1/α): 1 for t = 0, which is the plain one; α for t = 1, with which
+    probabilities are calibrated. Positive and negatives of a position count the same.
+
+    Args:
+        states: (n, W).
+        table: (M, W).
+        positives: (n,).
+        negatives: (n, K).
+        n_items: V.
+        calibration: t.
+    """
+    K = negatives.shape[1]
+    share = K / (n_items - 1)
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    return _binary(states, table, positives, negatives, beta / (K + 1), 1 / (K + 1))
+
+
+def _binary(
+    states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, of_positive: float, of_negative: float
+) -> Tensor:
+    def block(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+        positive = (states * F.embedding(positives, table)).sum(-1)
+        negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
+        return of_positive * F.softplus(-positive).sum() + of_negative * F.softplus(negative).sum()
+
+    return _in_blocks(block, negatives.shape[1] * table.shape[1], states, positives, negatives)
+
+
+def cross_entropy(states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor) -> Tensor:
+    """Softmax cross-entropy among all candidates (V,), the true items among them: the mean of -log p(s⁺)."""
+    compared = F.embedding(candidates, table)  # (V, W)
+    place = torch.empty(len(table), dtype=torch.int64, device=table.device)
+    place[candidates] = torch.arange(len(candidates), device=table.device)
+
+    def block(states: Tensor, positives: Tensor) -> Tensor:
+        return F.cross_entropy(states @ compared.T, place[positives], reduction="sum")
+
+    return _in_blocks(block, len(candidates), states, positives)
+
+
+def sampled_softmax(states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor, proposal: Tensor) -> Tensor:
+    """Softmax cross-entropy among the true item and K sampled ones, whose scores are corrected by -log(K q).
+
+    The sum over exp(s - log K q) is an unbiased estimate of that over all items (Bengio and Senécal, 2008). A
+    candidate that is the true item does not count against it.
+
+    Args:
+        states: (n, W).
+        table: (M, W).
+        positives: (n,).
+        candidates: (K,) rows, drawn from q with replacement.
+        proposal: (K,) q of each.
+    """
+    compared = F.embedding(candidates, table)  # (K, W)
+    correction = (len(candidates) * proposal).log().to(compared.dtype)
+
+    def block(states: Tensor, positives: Tensor) -> Tensor:
+        positive = (states * F.embedding(positives, table)).sum(-1, keepdim=True)
+        others = states @ compared.T - correction
+        others = others.masked_fill(candidates == positives[:, None], float("-inf"))
+        return (torch.cat([positive, others], 1).logsumexp(1) - positive.squeeze(1)).sum()
+
+    return _in_blocks(block, len(candidates), states, positives)
+
+
+def _in_blocks(loss: Callable[..., Tensor], numbers: int, *rows: Tensor) -> Tensor:
+    """Average a loss, which sums over positions, over all n of them; a position takes so many numbers."""
+    n = len(rows[0])
+    size = max(1, BLOCK_NUMBERS // numbers)
+    if n <= size:
+        return loss(*rows) / n
+    parts = zip(*(row.split(size) for row in rows), strict=True)
+    return torch.stack([checkpoint(loss, *part, use_reentrant=False) for part in parts]).sum() / n

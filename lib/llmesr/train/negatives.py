@@ -1,0 +1,43 @@
+"""Items that a user has not had, drawn at random to be told apart from those that were (Sec. 3.4)."""
+
+import torch
+from torch import Tensor
+
+from llmesr.models.ragged import Ragged
+
+
+class NegativeSampler:
+    """Draws items uniformly from those a user has not had in training, or by popularity for all users at once.
+
+    Attributes:
+        keys: ascending user · (V + 1) + item of every training interaction.
+        n_items: V.
+        proposal: (V,) how probable an item, from 1 on, is drawn for all: its training count + 1, over their sum.
+    """
+
+    def __init__(self, sequences: Ragged, n_items: int) -> None:
+        self.keys = (sequences.row * (n_items + 1) + sequences.items).unique()
+        self.n_items = n_items
+        counts = torch.bincount(self.keys // (n_items + 1), minlength=len(sequences.lengths))
+        self.saturated = counts >= n_items  # users who had everything: any item is as good
+        weights = torch.bincount(sequences.items, minlength=n_items + 1)[1:].double() + 1
+        self.proposal = weights / weights.sum()
+
+    def draw(self, users: Tensor, negatives: int) -> Tensor:
+        """Draw (n, negatives) item ids for users (n,); what a user has had is drawn again until none is left."""
+        drawn = torch.randint(1, self.n_items + 1, (len(users), negatives), device=users.device)
+        base = (users * (self.n_items + 1))[:, None]
+        while (had := self._had(base + drawn) & ~self.saturated[users][:, None]).any():
+            again = torch.randint(1, self.n_items + 1, (int(had.sum()),), device=users.device)
+            drawn = drawn.masked_scatter(had, again)
+        return drawn
+
+    def draw_for_all(self, negatives: int) -> Tensor:
+        """Draw (negatives,) item ids from `proposal`, with replacement."""
+        edges = self.proposal.cumsum(0)
+        lottery = torch.rand(negatives, dtype=torch.float64, device=edges.device)
+        return torch.searchsorted(edges, lottery).clamp(max=self.n_items - 1) + 1
+
+    def _had(self, keys: Tensor) -> Tensor:
+        place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        return self.keys[place] == keys
