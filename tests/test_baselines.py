@@ -63,6 +63,19 @@ def test_the_inferrer_learns_head_embeddings_from_contexts(build, sequences):
     assert F.mse_loss(inferred, table[unknown]) < 0.5 * F.mse_loss(table[1:11].mean(0).expand(2, -1), table[unknown])
 
 
+def test_contexts_read_by_length_are_read_as_one_padded_rectangle(build, sequences):
+    settings = build(method="cities").finish.args[0]
+    torch.manual_seed(0)
+    inferrer = cities.Inferrer(torch.randn(50, 32), settings).eval()
+    contexts = cities.windows(sequences, torch.arange(60).view(12, 5), settings.window, 49)
+    padding = (contexts == 0).flatten(0, 1)
+    x = (F.embedding(contexts, inferrer.table) * inferrer.position[:, None]).flatten(0, 1)
+    read = inferrer.of_items(x, src_key_padding_mask=padding)
+    mean = torch.stack([rows[~hole].mean(0) for rows, hole in zip(read, padding, strict=True)])
+    expected = inferrer.out(inferrer.of_contexts(mean.view(12, 5, -1)).mean(1))
+    torch.testing.assert_close(inferrer(contexts), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_cities_is_the_plain_backbone_until_it_is_finished(build):
     plain, model = build(method="none"), build(method="cities")
     for name, value in plain.state_dict().items():

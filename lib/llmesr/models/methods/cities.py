@@ -41,13 +41,17 @@ class Inferrer(nn.Module):
     def forward(self, contexts: Tensor) -> Tensor:
         """Infer (b, D) from contexts (b, K, 2 · window + 1) of item ids, 0 where there is no item."""
         b, K, _ = contexts.shape
-        used = (contexts > 0).any(0).any(0).nonzero().squeeze(1)  # columns that are padding everywhere cost nothing
-        contexts = contexts[..., used]
-        x = F.embedding(contexts, self.table) * self.position[used, None]
-        padding = (contexts == 0).flatten(0, 1)
-        read = self.of_items(x.flatten(0, 1), src_key_padding_mask=padding)  # (b · K, T, D)
-        real = ~padding[..., None]
-        mean = (read * real).sum(1) / real.sum(1)
+        flat = contexts.flatten(0, 1)
+        row, column = flat.nonzero(as_tuple=True)
+        items = Ragged(flat[row, column], torch.bincount(row, minlength=b * K))
+        means = []
+        for group in items.groups:  # contexts of similar length are read together
+            x = F.embedding(items.items[group.index], self.table) * self.position[column[group.index], None]
+            read = self.of_items(x, src_key_padding_mask=~group.real)  # (n, T, D)
+            real = group.real[..., None]
+            means.append((read * real).sum(1) / real.sum(1))
+        back = torch.cat([group.rows for group in items.groups]).argsort()
+        mean = F.embedding(back, torch.cat(means))  # (b · K, D)
         return self.out(self.of_contexts(mean.view(b, K, -1)).mean(1))
 
 
