@@ -10,14 +10,18 @@ import torch
 from llmesr import models, paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
+from llmesr.models.contract import Lesson
 from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, load
+from llmesr.train import loop
+from llmesr.train.loop import Task
+from llmesr.train.team import Team
 
 ROOT = paths.ROOT
-torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
+ALONE = Team(torch.device("cpu"))
 torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
 
 
@@ -41,6 +45,11 @@ def ragged(*rows: list[int]) -> Ragged:
 def states_of(model: Recommender, sequences: Ragged) -> torch.Tensor:
     """Encode sequences of N items with a method's own vectors: (N, W)."""
     return model.states(sequences, model.item_vectors(sequences.items))
+
+
+def lesson(model: Recommender, sequences: Ragged, epoch: int = 0) -> Lesson:
+    """Give a method its look at sequences of the tiny dataset's items."""
+    return loop.lesson(model, Task(sequences, 48, 20, None), 0, epoch, ALONE)
 
 
 @pytest.fixture

@@ -5,21 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ragged, states_of
+from conftest import lesson, ragged, states_of
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch, Lesson
 from llmesr.models.methods import cities
 from llmesr.models.methods.rlmrec import info_nce
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import represent
-from llmesr.train import loop
-from llmesr.train.loop import Task
 from llmesr.train.objectives import make_batch
-
-
-def lesson(model, sequences, epoch=0):
-    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=epoch)
-
 
 # --- CITIES ---
 

@@ -3,13 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ragged, states_of
+from conftest import lesson, ragged, states_of
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Lesson
 from llmesr.models.dual_view import Adapter
 from llmesr.models.scoring import represent
-from llmesr.train import loop
-from llmesr.train.loop import Task
 from llmesr.train.objectives import make_batch
 from torch import nn
 
@@ -138,10 +136,6 @@ def test_semantic_table_is_frozen_and_the_rest_learns(build):
 
 
 # --- self-distillation ---
-
-
-def lesson(model, sequences):
-    return loop.lesson(model, Task(sequences, 48, 20, None), seed=0, epoch=0)
 
 
 def encoder(model, sequences):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import yaml
-from conftest import ROOT, changed, ragged
+from conftest import ALONE, ROOT, changed, ragged
 from llmesr import models, train
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
@@ -206,7 +206,7 @@ def test_a_run_learns_keeps_its_best_weights_and_loads_again(given, backbone, me
     task = task_of(data, tiny)
     again = train.load(tiny, embeddings, similar, backbone, method, 42)
     for model in (found.model, again.model):
-        assert validate(model, task)["NDCG@10"] == pytest.approx(found.account["validation_NDCG@10"], abs=1e-9)
+        assert validate(model, task, ALONE)["NDCG@10"] == pytest.approx(found.account["validation_NDCG@10"], abs=1e-9)
     if method != "cities":  # which changes the best weights once more
         assert found.account["validation_NDCG@10"] == pytest.approx(best["NDCG@10"], abs=1e-9)
     assert again.account == found.account
@@ -268,9 +268,9 @@ def test_every_user_is_seen_once_an_epoch(given, monkeypatch):
     seen = []
     real = loop.step_loss
 
-    def spy(model, task, ranking, users):
+    def spy(model, task, ranking, users, team):
         seen.extend(users.tolist())
-        return real(model, task, ranking, users)
+        return real(model, task, ranking, users, team)
 
     monkeypatch.setattr(loop, "step_loss", spy)
     run(given, train__epochs=1, train__batch_size=7)
@@ -388,7 +388,7 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     model.neighbours = torch.tensor([[1], [0]])
     model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None))
     ranking = RankingLoss(tiny.train, NegativeSampler(whole, 48))
-    loss = step_loss(model, task, ranking, torch.tensor([0, 1]))
+    loss = step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE)
     assert loss.item() > 0
     model.settings = model.settings.model_copy(update={"alpha": 0.0})
-    assert step_loss(model, task, ranking, torch.tensor([0, 1])).item() == 0
+    assert step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE).item() == 0

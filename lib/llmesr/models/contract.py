@@ -14,6 +14,7 @@ A method is a module with
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from llmesr.models.ragged import Ragged
@@ -44,6 +45,13 @@ class Batch:
     def last(self) -> Tensor:
         """(b,) the positions of those last states."""
         return self.inputs.last[self.represents]
+
+    def take(self, rows: Tensor) -> "Batch":
+        """Cut out sequences (b,), in ascending order."""
+        chosen = torch.zeros_like(self.represents)
+        chosen[rows] = True
+        inputs = self.inputs.take(rows, len(self.inputs.items))
+        return Batch(self.users[rows], inputs, self.targets[chosen[self.inputs.row]], self.represents[rows])
 
 
 @dataclass(frozen=True)

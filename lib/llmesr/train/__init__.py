@@ -4,6 +4,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from llmesr import models
-from llmesr.devices import cpu_threads, pick_device
+from llmesr.devices import cpu_threads
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.methods import STARTS_FROM, Recommender
@@ -26,6 +27,7 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 from llmesr.train.checkpoint import fingerprint
 from llmesr.train.loop import Fitted, Task, fit, lesson, validate
+from llmesr.train.team import Team
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def run(
     Raises:
         InputError: the loss is not finite, the checkpoint is damaged, or the settings do not fit together.
     """
-    device = pick_device(settings.train.device)
+    team = Team.join(settings.train.device)
     _be_deterministic()
-    sequences = Ragged.of(data.train.items, data.train.lengths, device)
+    sequences = Ragged.of(data.train.items, data.train.lengths, team.device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
     own = run_folder(data.name, backbone, method, seed)
     folder = variant_folder(data.name, variant) / str(seed) if variant else own
@@ -85,38 +87,45 @@ def run(
     phases: list[Phase] = []
     with (
         cpu_threads(settings.train.threads),
-        Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None) as live,
+        _live(folder) if team.writes else nullcontext() as live,
     ):
         for name in [STARTS_FROM[method], method] if method in STARTS_FROM else [method]:
-            model = models.build(settings, backbone, name, seed, embeddings, similar).to(device)
+            model = models.build(settings, backbone, name, seed, embeddings, similar).to(team.device)
             if phases:
                 model.load_state_dict(phases[-1].model.state_dict(), strict=False)
             called = "-from-".join(dict.fromkeys([variant or method, name]))
             checkpoint = checkpoint_file(data.name, backbone, called, seed)
             identity = _identity(settings, backbone, name, seed, arrays)
-            report = _log_to(live) if name == method else _ignore
-            fitted = fit(model, task, settings.train, seed, checkpoint, identity, report)
+            report = _log_to(live) if live and name == method else _ignore
+            fitted = fit(model, task, settings.train, seed, checkpoint, identity, report, team)
             phases.append(Phase(name, checkpoint, model, fitted))
         began = time.monotonic()
-        model.finish(lesson(model, task, seed, fitted.best_epoch))
+        model.finish(lesson(model, task, seed, fitted.best_epoch, team))
         finishing = time.monotonic() - began
-        validated = validate(model, task)
+        validated = validate(model, task, team)
     account = {
         "dataset": data.name,
         "backbone": backbone,
         "method": method,
         "seed": seed,
+        "processes": team.size,
         "validation_NDCG@10": validated["NDCG@10"],
         "best_epoch": fitted.best_epoch,
         **_costs(phases, finishing),
     }
-    _write(folder, phases, account)
+    if team.writes:
+        _write(folder, phases, account)
+    team.wait()
     return Run(model.cpu().eval(), account, fitted.history)
 
 
 def _be_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
+
+
+def _live(folder: Path) -> Live:
+    return Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None)
 
 
 def _ignore(measures: dict[str, float]) -> None:

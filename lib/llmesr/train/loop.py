@@ -25,6 +25,7 @@ from llmesr.train import checkpoint
 from llmesr.train.losses import RankingLoss
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
+from llmesr.train.team import Team
 
 CHECKPOINT_SECONDS = 15
 
@@ -54,43 +55,61 @@ class Task:
     targets: Callable[[int], Targets]
 
 
-def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tensor) -> Tensor:
-    """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10)."""
-    batch = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
+def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tensor, team: Team) -> Tensor:
+    """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10).
+
+    In a team every process draws the whole batch and computes its share; the shares add up to the loss. A loss among
+    the batch's own rows (RLMRec's) sees those of the process only.
+    """
+    whole = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
+    predicting = whole.targets.nonzero().squeeze(1)
+    candidates = ranking.candidates(whole.users[whole.inputs.row[predicting]])
+    batch = whole
+    if team.size > 1:
+        batch = whole.take(team.mine(len(whole.users)))
+        if candidates.dim() == 2:  # of each position its own
+            candidates = candidates[whole.inputs.row[predicting] % team.size == team.rank]
     predicts = batch.targets.nonzero().squeeze(1)
-    asked = [batch.inputs.items, batch.targets[predicts]]
-    if len(predicts):
-        asked.append(ranking.candidates(batch.users[batch.inputs.row[predicts]]))
+    asked = [batch.inputs.items, batch.targets[predicts], candidates]
     # each item is turned into its vector once, however often it occurs in the step
     items, place = torch.cat([part.flatten() for part in asked]).unique(return_inverse=True)
-    read, *compared = place.split([part.numel() for part in asked])
+    read, positives, compared = place.split([part.numel() for part in asked])
     table = model.item_vectors(items)  # (M, W)
     states = model.states(batch.inputs, F.embedding(read, table))  # (N, W)
     loss = states.new_zeros(())
     if len(predicts):
-        positives, candidates = compared
-        loss = ranking(states[predicts], table, positives, candidates.view_as(asked[2]), asked[2])
+        own = ranking(states[predicts], table, positives, compared.view_as(candidates), candidates)
+        loss = own * (len(predicts) / len(predicting))
     extra = model.extra_loss(batch, states)
-    return loss if extra is None else loss + extra
+    if extra is None or not len(batch.represented):
+        return loss
+    return loss + extra * (len(batch.represented) / len(whole.represented))
 
 
-def lesson(model: Recommender, task: Task, seed: int, epoch: int) -> Lesson:
+def lesson(model: Recommender, task: Task, seed: int, epoch: int, team: Team) -> Lesson:
     """Give a method its look at all users."""
-    sizes = {"n_items": task.n_items, "max_length": task.max_length}
 
     def encode(sequences: Ragged) -> Tensor:
         everyone = torch.arange(len(sequences.lengths), device=sequences.items.device)
-        return represent(model, sequences, everyone, **sizes)
+        return represent_together(model, task, sequences, everyone, team)
 
-    students = partial(represent, model, task.sequences, hide_last=True, **sizes)
+    students = partial(represent_together, model, task, task.sequences, team=team, hide_last=True)
     return Lesson(epoch, seed, task.sequences, students, encode)
 
 
-def validate(model: Recommender, task: Task, epoch: int = 0) -> dict[str, float]:
+def represent_together(
+    model: Recommender, task: Task, sequences: Ragged, users: Tensor, team: Team, *, hide_last: bool = False
+) -> Tensor:
+    """Encode users as `represent` does, each process its share: (n, W), for all."""
+    sizes = {"n_items": task.n_items, "max_length": task.max_length}
+    return team.together(users, lambda share: represent(model, sequences, share, **sizes, hide_last=hide_last))
+
+
+def validate(model: Recommender, task: Task, team: Team, epoch: int = 0) -> dict[str, float]:
     """Rank the validation items against their negatives: NDCG@10 and HR@10."""
     targets = task.targets(epoch)
     users = torch.tensor(targets.users, dtype=torch.int64, device=task.sequences.items.device)
-    states = represent(model, task.sequences, users, task.n_items, task.max_length)
+    states = represent_together(model, task, task.sequences, users, team)
     ranks = sampled_ranks(states, item_table(model, task.n_items), targets.items, targets.negatives)
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
@@ -103,10 +122,11 @@ def fit(
     resume: Path,
     identity: str,
     report: Callable[[dict[str, float]], None],
+    team: Team,
 ) -> Fitted:
     """Train until validation NDCG@10 has not risen for `patience` epochs, then restore the best weights.
 
-    Every epoch draws its chance from (seed, epoch) alone, so a resumed run ends as an uninterrupted one does.
+    Every step draws its chance from (seed, epoch, step) alone, so a resumed run ends as an uninterrupted one does.
 
     Args:
         model: on the device of the task's sequences.
@@ -116,6 +136,7 @@ def fit(
         resume: the checkpoint file.
         identity: fingerprint of the run; a checkpoint with another one is ignored.
         report: is called with the measures of every epoch.
+        team: the processes that train together.
 
     Raises:
         InputError: the loss is no longer finite, or the checkpoint is damaged.
@@ -129,15 +150,16 @@ def fit(
         report(past)
     ranking = RankingLoss(settings, NegativeSampler(task.sequences, task.n_items))
     saved = time.monotonic()
-    bar = trange(state["epoch"], settings.epochs, initial=state["epoch"], total=settings.epochs, unit="epoch")
+    done, total = state["epoch"], settings.epochs
+    bar = trange(done, total, initial=done, total=total, unit="epoch", disable=not team.writes)
     for epoch in bar:
         if epoch - state["best_epoch"] >= settings.patience:
             break
-        measures = _train_and_validate(model, task, ranking, optimizer, settings, seed, epoch)
+        measures = _train_and_validate(model, task, ranking, optimizer, settings, seed, epoch, team)
         _remember(state, model, measures)
         report(measures)
         bar.set_postfix({"loss": f"{measures['loss']:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"})
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if team.writes and time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save(resume, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
             saved = time.monotonic()
     model.load_state_dict(state["best"])
@@ -165,22 +187,27 @@ def _train_and_validate(
     settings: Train,
     seed: int,
     epoch: int,
+    team: Team,
 ) -> dict[str, float]:
     """Do one epoch and measure it."""
     began = time.monotonic()
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    _draw_from(seed, epoch)
     # a cloze user is two sequences, and no batch is smaller than a user
     users = max(1, settings.batch_size // (2 if model.backbone.objective == "cloze" else 1))
     model.train()
-    model.start_epoch(lesson(model, task, seed, epoch))
-    loss = _epoch(model, task, ranking, optimizer, users)
+    model.start_epoch(lesson(model, task, seed, epoch, team))
+    loss = _epoch(model, task, ranking, optimizer, users, (seed, epoch), team)
     if not np.isfinite(loss):
         raise InputError(
             f"the loss is {loss} in epoch {epoch + 1}: lower 'train.learning_rate' ({settings.learning_rate}) "
             "or check the embeddings"
         )
-    measured = validate(model, task, epoch)
+    measured = validate(model, task, team, epoch)
     return {"epoch": epoch + 1, "loss": loss, **measured, "seconds": time.monotonic() - began}
+
+
+def _draw_from(*numbers: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def _epoch(
@@ -189,16 +216,20 @@ def _epoch(
     ranking: RankingLoss,
     optimizer: torch.optim.Optimizer,
     users_per_batch: int,
+    chance: tuple[int, int],
+    team: Team,
 ) -> float:
     """Pass once over all users in random batches; return the mean loss."""
     users = task.sequences.lengths.nonzero().squeeze(1)
     shuffled = users[torch.randperm(len(users)).to(users.device)]
     losses = []
-    for batch in shuffled.split(users_per_batch):
-        loss = step_loss(model, task, ranking, batch)
+    for step, batch in enumerate(shuffled.split(users_per_batch)):
+        _draw_from(*chance, step + 1)  # the same in every process, whatever each has drawn before
+        loss = step_loss(model, task, ranking, batch, team)
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
-            optimizer.step()
+        team.add_gradients(model.parameters())
+        optimizer.step()
         losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
+    return float(team.total(torch.stack(losses)).mean())
