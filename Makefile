@@ -35,7 +35,9 @@ repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc repro
 
-study: repro  ## Run the long studies: ablation, hyperparameters, similarity, language
+study: setup  ## Run every method and the long studies: ablation, hyperparameters, similarity, language
+	@$(BIN)/python -m llmesr.switch --all-methods
+	$(MAKE) repro
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc repro study/dvc.yaml
 

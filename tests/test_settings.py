@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from llmesr.errors import InputError
+from llmesr.models.methods import METHODS
 from llmesr.paths import ROOT, TINY_PARAMS
 from llmesr.settings import load
-from llmesr.switch import switch, targets
+from llmesr.switch import all_methods, switch, targets
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
@@ -231,6 +232,14 @@ def test_switch_names_what_is_wrong(tmp_path, file):
     file.write_text("a: 1\n")
     with pytest.raises(InputError, match=r"params.yaml: unknown key 'data.name' .*: add it to the settings"):
         switch("my-shop", file)
+
+
+def test_all_methods_change_that_line_alone(file):
+    before = file.read_text().splitlines()
+    all_methods(file)
+    (changed,) = [b for a, b in zip(before, file.read_text().splitlines(), strict=True) if a != b]
+    assert changed.startswith("  methods: [none, cities, melt, rlmrec_con, rlmrec_gen, llminit, llmesr] #")
+    assert load(file).matrix.methods == tuple(METHODS)
 
 
 def test_every_run_is_a_target_once():

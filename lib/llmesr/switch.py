@@ -1,21 +1,23 @@
-"""Switch the dataset, or list the runs or the variants, from the command line.
+"""Switch the dataset or the methods, or list the runs or the variants, from the command line.
 
 `python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
-without such a file only `data.name` and `data.source` change. `python -m llmesr.switch --runs` prints the DVC
-targets of all runs, the slowest first, `--variants` those of the study.
+without such a file only `data.name` and `data.source` change. `--all-methods` puts every method into
+`matrix.methods`. `--runs` prints the DVC targets of all runs, the slowest first, `--variants` those of the study.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, shown
 from llmesr.settings import hint, load
+from llmesr.settings.methods import MethodName
 
 SLOWEST_FIRST = (
     ("llmesr", "melt", "cities", "rlmrec_gen", "rlmrec_con", "llminit", "none"),
@@ -42,22 +44,43 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
     Raises:
         InputError: a file is no YAML, a preset's key is not in the settings, or they would not be valid afterwards.
     """
+    yaml = _yaml()
+    preset = {path.stem: path for path in presets.glob("*.yaml")}.get(name)
+    changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto"}
+    _change(yaml, changes, file, preset or file)
+
+
+def all_methods(file: Path = ROOT / "params.yaml") -> None:
+    """Put every method that there is into `matrix.methods` of a settings file.
+
+    Raises:
+        InputError: the file is no YAML or has no such key.
+    """
+    methods = CommentedSeq(get_args(MethodName))
+    methods.fa.set_flow_style()
+    _change(_yaml(), {"matrix.methods": methods}, file, file)
+
+
+def _yaml() -> YAML:
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 10_000  # never break a line
-    preset = {path.stem: path for path in presets.glob("*.yaml")}.get(name)
-    changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto"}
+    return yaml
+
+
+def _change(yaml: YAML, changes: dict[str, Any], file: Path, source: Path) -> None:
+    """Set dotted keys of a settings file; `source` is who asks for it."""
     settings = _read(yaml, file)
     for key, value in changes.items():
-        _set(settings, key, value, preset or file)
+        _set(settings, key, value, source)
     with replacing(file) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
             yaml.dump(settings, stream)
         try:
             load(temporary)
         except InputError as problem:  # which names the temporary file
-            raise InputError(str(problem).replace(shown(temporary), shown(preset or file))) from None
+            raise InputError(str(problem).replace(shown(temporary), shown(source))) from None
 
 
 def targets() -> list[str]:
@@ -106,9 +129,11 @@ if __name__ == "__main__":
             print("\n".join(targets()))
         elif sys.argv[1:] == ["--variants"]:
             print("\n".join(variants()))
+        elif sys.argv[1:] == ["--all-methods"]:
+            all_methods()
         elif len(sys.argv) == 2:
             switch(sys.argv[1])
         else:
-            sys.exit("usage: python -m llmesr.switch NAME | --runs | --variants")
+            sys.exit("usage: python -m llmesr.switch NAME | --all-methods | --runs | --variants")
     except InputError as problem:
         sys.exit(str(problem))

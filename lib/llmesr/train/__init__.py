@@ -85,10 +85,7 @@ def run(
     arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
     arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
     phases: list[Phase] = []
-    with (
-        cpu_threads(settings.train.threads),
-        _live(folder) if team.writes else nullcontext() as live,
-    ):
+    with cpu_threads(settings.train.threads), _live(folder) if team.writes else nullcontext() as live:
         for name in [STARTS_FROM[method], method] if method in STARTS_FROM else [method]:
             model = models.build(settings, backbone, name, seed, embeddings, similar).to(team.device)
             if phases:
