@@ -1,5 +1,8 @@
 """Shared fixtures: the tiny dataset, prepared in a folder of its own, and quick made-up embeddings."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,18 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from llmesr import models, paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
 from llmesr.models.contract import Lesson
 from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
+from llmesr.paths import artifact
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, load
 from llmesr.train import loop
 from llmesr.train.loop import Task
 from llmesr.train.team import Team
+from safetensors.numpy import save_file
 
 ROOT = paths.ROOT
 ALONE = Team(torch.device("cpu"))
@@ -110,6 +116,27 @@ def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callab
         return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
 
     return make
+
+
+@pytest.fixture
+def shell(root: Path, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> Callable[..., subprocess.Popen]:
+    """Start Python code below the temporary root in a process of its own, with settings as `params.yaml`."""
+    for room, file, tables in (("embed", "embeddings", embeddings), ("retrieve", "neighbours", similar)):
+        artifact("tiny", room).mkdir(parents=True, exist_ok=True)
+        arrays = {name: np.ascontiguousarray(table) for name, table in vars(tables).items()}
+        save_file(arrays, artifact("tiny", room) / f"{file}.safetensors")
+
+    def start(settings: Settings, code: str, *launcher: str) -> subprocess.Popen:
+        (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
+        script = root / "script.py"
+        script.write_text(
+            f"from pathlib import Path\nfrom llmesr import paths\npaths.ROOT = Path({str(root)!r})\n{code}\n"
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *launcher, str(script)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
 
 
 @pytest.fixture

@@ -1,53 +1,39 @@
 """Two processes that train one model learn what one process does."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import ALONE, changed, ragged
 from llmesr import train
 from llmesr.models.contract import Batch
 from llmesr.paths import artifact
 from llmesr.train.__main__ import main
-from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).parent / "team_run.py"
-
-
-def launch(root, backbone, method, processes):
-    """Start processes as `accelerate launch` does on GPUs; on CPUs it asks for MPI, which torchrun does not."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += [str(SCRIPT), str(root), "--params", str(root / "params.yaml"), "--backbone", backbone]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, "--method", method], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    folder = artifact("tiny", "train") / backbone / method / "42"
-    assert json.loads((folder / "run.json").read_text())["processes"] == processes
-    history = json.loads((folder / "history.json").read_text())["epochs"]
-    return load_file(folder / "weights.safetensors"), [epoch["loss"] for epoch in history], history[-1]["NDCG@10"]
+TRAIN = """
+import sys
+from llmesr.train.__main__ import main
+sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml"), "--backbone", "{}", "--method", "{}"]
+main()
+"""
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # what `accelerate launch` does with GPUs
 
 
 @pytest.mark.parametrize(("backbone", "method"), [("sasrec", "llmesr"), ("bert4rec", "none")])
-def test_two_processes_learn_what_one_does(root, tiny, data, embeddings, similar, backbone, method):
+def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shell, backbone, method):
     settings = changed(tiny, model__dropout=0.0, train__epochs=3, train__batch_size=14, train__learning_rate=0.0001)
-    (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
-    for room, file, tables in (("embed", "embeddings", embeddings), ("retrieve", "neighbours", similar)):
-        artifact("tiny", room).mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: np.ascontiguousarray(table) for name, table in vars(tables).items()},
-            artifact("tiny", room) / f"{file}.safetensors",
-        )
     alone = train.run(settings, data, embeddings, similar, backbone, method, 42)
-    weights, losses, ndcg = launch(root, backbone, method, 2)
-    assert losses == pytest.approx([epoch["loss"] for epoch in alone.history], rel=1e-4)
-    assert ndcg == pytest.approx(alone.history[-1]["NDCG@10"], abs=1e-6)
+    team = shell(settings, TRAIN.format(backbone, method), *TWO)
+    said, _ = team.communicate(timeout=120)
+    assert team.returncode == 0, said[-3000:]
+    folder = artifact("tiny", "train") / backbone / method / "42"
+    assert json.loads((folder / "run.json").read_text())["processes"] == 2
+    history = json.loads((folder / "history.json").read_text())["epochs"]
+    assert [epoch["loss"] for epoch in history] == pytest.approx([epoch["loss"] for epoch in alone.history], rel=1e-4)
+    assert history[-1]["NDCG@10"] == pytest.approx(alone.history[-1]["NDCG@10"], abs=1e-6)
+    weights = load_file(folder / "weights.safetensors")
     for name, value in alone.model.state_dict().items():
         if not name.endswith("key_value.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
             torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3, msg=name)

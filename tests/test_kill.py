@@ -1,0 +1,130 @@
+"""Nothing is lost: a process that is killed with SIGKILL, at any moment, and begun again ends as one that was not."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import changed
+from diskcache import Cache
+from llmesr import evaluate, train
+from llmesr.embed.cache import encode_cached
+from llmesr.paths import checkpoint_file, embedding_cache, results, run_folder
+from safetensors.torch import load_file
+
+
+def kill_when(process, happened):
+    """Kill a process as soon as something has happened."""
+    until = time.monotonic() + 60
+    while not happened():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+
+
+TRAIN = """
+from llmesr import embed, retrieve, train
+from llmesr.prepare import dataset
+from llmesr.settings import load
+from llmesr.train import loop
+loop.CHECKPOINT_SECONDS = -1
+settings = load(paths.ROOT / "params.yaml")
+train.run(settings, dataset.load("tiny"), embed.load("tiny"), retrieve.load("tiny"), "sasrec", "llmesr", 42)
+"""
+
+
+def test_training(tiny, data, embeddings, similar, shell):
+    settings = changed(tiny, train__epochs=12, train__patience=12)
+    whole = train.run(settings, data, embeddings, similar, "sasrec", "llmesr", 42)
+    weights = run_folder("tiny", "sasrec", "llmesr", 42) / "weights.safetensors"
+    weights.unlink()
+    checkpoint = checkpoint_file("tiny", "sasrec", "llmesr", 42)
+    kill_when(shell(settings, TRAIN), checkpoint.exists)
+    reached = torch.load(checkpoint, weights_only=True)["epoch"]
+    assert 0 < reached < 12
+    assert not weights.exists()
+    again = shell(settings, TRAIN)
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said[-3000:]
+    for name, value in load_file(weights).items():
+        assert torch.equal(value, whole.model.state_dict()[name]), name
+
+
+ENCODE = """
+import time
+import numpy as np
+from llmesr.embed.cache import encode_cached
+def encode(texts):
+    for i, text in enumerate(texts):
+        time.sleep(0.01)
+        yield [i], np.full((1, 4), float(text), dtype=np.float32)
+encode_cached([str(i) for i in range(400)], "mine", encode, paths.embedding_cache())
+"""
+
+
+def test_encoding(tiny, shell):
+    with Cache(str(embedding_cache())) as cache:
+        kill_when(shell(tiny, ENCODE), lambda: len(cache) >= 20)
+        kept = len(cache)
+    asked = []
+
+    def encode(texts):
+        asked.extend(texts)
+        yield list(range(len(texts))), np.array([[float(text)] * 4 for text in texts], dtype=np.float32)
+
+    found = encode_cached([str(i) for i in range(400)], "mine", encode, embedding_cache())
+    assert (found == np.arange(400)[:, None]).all()
+    assert 0 < len(asked) == 400 - kept
+
+
+EVALUATE = """
+from llmesr import evaluate
+from llmesr.prepare import dataset
+from llmesr.settings import load
+settings = load(paths.ROOT / "params.yaml")
+print("ready", flush=True)
+evaluate.run(settings, dataset.load("tiny"))
+"""
+
+
+def test_evaluation(tiny, data, embeddings, similar, shell):
+    """Whenever it is killed, `metrics.csv` is the former one or the new one, whole."""
+    runs = {"matrix__backbones": ["gru4rec"], "matrix__methods": ["none", "llmesr"], "matrix__seeds": [42]}
+    settings = changed(tiny, train__epochs=1, **runs)
+    for run in settings.matrix.runs():
+        train.run(settings, data, embeddings, similar, *run)
+    file = results("tiny") / "metrics.csv"
+    for wait in (0.0, 0.1, 0.3):
+        process = shell(settings, EVALUATE)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        before = file.read_bytes() if file.exists() else None
+        evaluate.run(settings, data)
+        assert before in (None, file.read_bytes())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_is_replaced_whole_or_not_at_all(root, tiny, shell, when):
+    file = root / "results" / "file.txt"
+    file.parent.mkdir()
+    file.write_text("former")
+    code = f"""
+import time
+with paths.replacing(Path({str(file)!r})) as temporary:
+    temporary.write_text("half")
+    print("written", flush=True)
+    time.sleep({60 if when == "before" else 0})
+print("replaced", flush=True)
+time.sleep(60)
+"""
+    process = shell(tiny, code)
+    assert process.stdout.readline() == "written\n"
+    if when == "after":
+        assert process.stdout.readline() == "replaced\n"
+    process.kill()
+    process.wait()
+    assert file.read_text() == ("former" if when == "before" else "half")
