@@ -11,7 +11,7 @@ def tail_threshold(counts: np.ndarray, quantile: float, below: int | None) -> in
 
     Args:
         counts: interactions of each user or item.
-        quantile: the tail ends at this quantile of the counts, so that at least this share is tail.
+        quantile: the tail ends at this quantile of the counts, so that this share is tail, and all that equal its last.
         below: t itself, when it is given explicitly as the paper does; the quantile is then not used.
     """
     return below if below is not None else math.floor(np.quantile(counts, quantile)) + 1
