@@ -1,4 +1,7 @@
-"""Nothing is lost: a process that is killed with SIGKILL, at any moment, and begun again ends as one that was not."""
+"""Nothing is lost: a process killed with SIGKILL, at any moment, and begun again ends as one that was not.
+
+And where nothing can be written, that is said.
+"""
 
 import time
 
@@ -9,7 +12,8 @@ from conftest import changed
 from diskcache import Cache
 from llmesr import evaluate, train
 from llmesr.embed.cache import encode_cached
-from llmesr.paths import checkpoint_file, embedding_cache, results, run_folder
+from llmesr.errors import InputError
+from llmesr.paths import checkpoint_file, embedding_cache, replacing, results, run_folder
 from safetensors.torch import load_file
 
 
@@ -128,3 +132,51 @@ time.sleep(60)
     process.kill()
     process.wait()
     assert file.read_text() == ("former" if when == "before" else "half")
+
+
+WRITERS = {
+    "text": "temporary.write_text('x' * 10_000)",
+    "safetensors": "import numpy, safetensors.numpy as s; s.save_file({'x': numpy.zeros(5000)}, temporary)",
+    "torch": "import torch; torch.save({'x': torch.zeros(5000)}, temporary)",
+    "parquet": "import numpy, polars; polars.DataFrame({'x': numpy.random.rand(5000)}).write_parquet(temporary)",
+    "csv": "import numpy, polars; polars.DataFrame({'x': numpy.random.rand(5000)}).write_csv(temporary)",
+}
+
+
+def test_a_full_disk_is_named_and_the_former_file_stays(root, tiny, shell):
+    """A limit on the size of files stands for the disk: writing beyond it fails as it does on a full one."""
+    file = root / "results" / "file.txt"
+    file.parent.mkdir()
+    file.write_text("former")
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+    for writer in WRITERS.values():
+        code += f"""
+try:
+    with paths.replacing(Path({str(file)!r})) as temporary:
+        {writer}
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    said, _ = shell(tiny, code).communicate(timeout=60)
+    lines = said.strip().splitlines()
+    assert len(lines) == len(WRITERS)
+    for line in lines:
+        assert line.startswith("InputError results/file.txt cannot be written (")
+        assert line.endswith("make room on the disk or the folder writable, and run again")
+    assert file.read_text() == "former"
+    assert sorted(part.name for part in file.parent.iterdir()) == ["file.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(root):
+    (root / "results").write_text("a file where the folder should be")
+    with (
+        pytest.raises(InputError, match=r"results/tiny/x.csv cannot be written \("),
+        replacing(results("tiny") / "x.csv"),
+    ):
+        pass
+
+
+def test_an_embedding_cache_on_a_full_disk_is_named(tiny, shell):
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+    said, _ = shell(tiny, code + ENCODE.replace("(1, 4)", "(1, 4000)")).communicate(timeout=60)
+    assert "InputError: the embedding cache runs/embedding-cache cannot be written (" in said

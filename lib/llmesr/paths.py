@@ -7,10 +7,17 @@ mean two things.
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+
+from llmesr.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[2]
+CANNOT_WRITE = (OSError, SafetensorError, PolarsError, RuntimeError)
+"""What Python, safetensors, polars and torch raise when the disk is full or read-only."""
 TINY_PARAMS = "notebooks/tiny/params.yaml"
 """Settings of the small dataset that every lesson opens with."""
 
@@ -69,11 +76,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` that takes its place only when all went well.
 
     A kill in the middle of a write therefore never leaves half a file under the real name.
+
+    Raises:
+        InputError: the file cannot be written: the disk is full or the folder read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except CANNOT_WRITE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{shown(path)} cannot be written ({reason}): make room on the disk or the folder writable, and run again"
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def encode_cached(texts: Sequence[str], identity: str, encode: EncodeBatches, fo
         (n, L) float32, row i for text i.
 
     Raises:
-        InputError: the cache is damaged.
+        InputError: the cache is damaged or cannot be written.
     """
     keys = [hashlib.sha256(f"{identity}\0{text}".encode()).hexdigest() for text in texts]
     distinct = dict(zip(keys, texts, strict=True))
@@ -45,5 +45,10 @@ def encode_cached(texts: Sequence[str], identity: str, encode: EncodeBatches, fo
         return np.stack([rows[key] for key in keys])
     except InputError:  # the encoder's own, which is a ValueError too
         raise
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"the embedding cache {shown(folder)} cannot be written ({error}): make room on the disk or the folder "
+            "writable, and run again; what is in it is kept"
+        ) from None
     except (sqlite3.DatabaseError, OSError, ValueError, TypeError) as error:
         raise InputError(f"the embedding cache {shown(folder)} is damaged ({error}): delete the folder") from None
