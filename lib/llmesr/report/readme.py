@@ -11,6 +11,7 @@ from llmesr.paths import ROOT, replacing, results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
+STUDIES = ("ablation", "hyperparameters")
 CARD = {
     "users": "Users",
     "items": "Items",
@@ -70,6 +71,8 @@ def blocks() -> dict[str, str]:
         for protocol in ("sampled100", "full"):
             content[f"{name} {protocol}"] = tables.overall(metrics, protocol, "NDCG@10", tests)
     first = next(iter(DATASETS))
+    for study in STUDIES:
+        content[f"{first} {study}"] = (results(first) / f"{study}.md").read_text(encoding="utf-8").strip()
     content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
 
