@@ -11,7 +11,7 @@ from llmesr.paths import ROOT, replacing, results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
-STUDIES = ("ablation", "hyperparameters")
+STUDIES = ("ablation", "hyperparameters", "similarity")
 CARD = {
     "users": "Users",
     "items": "Items",
