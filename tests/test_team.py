@@ -5,16 +5,25 @@ import sys
 
 import pytest
 import torch
-from conftest import ALONE, changed, ragged
+from conftest import ALONE, changed, lesson, ragged
 from llmesr import train
+from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch
 from llmesr.paths import artifact
 from llmesr.train.__main__ import main
+from llmesr.train.loop import Task, step_loss
+from llmesr.train.losses import RankingLoss
+from llmesr.train.negatives import NegativeSampler
+from llmesr.train.team import Team
 from safetensors.torch import load_file
 
 TRAIN = """
 import sys
 from llmesr.train.__main__ import main
+from llmesr.train.loop import Task, step_loss
+from llmesr.train.losses import RankingLoss
+from llmesr.train.negatives import NegativeSampler
+from llmesr.train.team import Team
 sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml"), "--backbone", "{}", "--method", "{}"]
 main()
 """
@@ -37,6 +46,23 @@ def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shel
     for name, value in alone.model.state_dict().items():
         if not name.endswith("key_value.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
             torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("users", [1, 5])
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_shares_add_up_to_the_loss_even_if_some_process_has_none(build, tiny, sequences, backbone, size, users):
+    model = build(backbone).eval()  # no dropout
+    model.start_epoch(lesson(model, sequences))
+    task, ranking = Task(sequences, 48, 20, None), RankingLoss(tiny.train, NegativeSampler(sequences, 48))
+
+    def loss(team):
+        torch.manual_seed(0)  # every process draws the same batch
+        return step_loss(model, task, ranking, torch.arange(users), team).item()
+
+    shares = [loss(Team(torch.device("cpu"), rank, size)) for rank in range(size)]
+    assert sum(shares) == pytest.approx(loss(ALONE), rel=1e-4)
+    assert len(set(shares)) > 1
 
 
 def test_a_process_alone_does_all():

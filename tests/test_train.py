@@ -1,7 +1,6 @@
 """Stage 04: objectives, negatives, losses, the loop, checkpoints."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from llmesr.paths import artifact, checkpoint_file, run_folder
 from llmesr.prepare.dataset import Targets
 from llmesr.train import checkpoint, loop, losses
 from llmesr.train.loop import Task, step_loss, validate
-from llmesr.train.losses import RankingLoss, bce, cross_entropy, gbce, sampled_softmax
+from llmesr.train.losses import RankingLoss
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
 
@@ -75,108 +74,6 @@ def test_cloze_shares():
     shown = read[hidden]
     assert (shown == 10).float().mean() == pytest.approx(0.8, abs=0.02)
     assert (shown == 5).float().mean() == pytest.approx(0.1 + 0.1 / 9, abs=0.015)
-
-
-# --- negatives and losses ---
-
-
-def test_training_negatives_were_never_had(data):
-    whole = Ragged.of(data.train.items, data.train.lengths)
-    sampler = NegativeSampler(whole, data.n_items)
-    users = torch.arange(data.n_users).repeat(50)
-    drawn = sampler.draw(users, 3)
-    assert drawn.min() >= 1
-    assert drawn.max() <= data.n_items
-    for user, items in zip(users.tolist(), drawn.tolist(), strict=True):
-        assert not set(items) & set(data.train[user])
-    assert len(drawn.unique()) == data.n_items
-
-
-def test_a_user_who_had_everything_gets_anything():
-    sampler = NegativeSampler(ragged([1, 2, 3, 3], [1]), 3)
-    drawn = sampler.draw(torch.tensor([0] * 50 + [1] * 50), 1).ravel()
-    assert set(drawn[:50].tolist()) <= {1, 2, 3}
-    assert set(drawn[50:].tolist()) == {2, 3}
-
-
-def test_negatives_for_all_are_drawn_by_popularity():
-    torch.manual_seed(0)
-    sampler = NegativeSampler(ragged([1, 1, 2], [1]), 3)  # counts 3, 1, 0
-    assert sampler.proposal.tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
-    drawn = sampler.draw_for_all(20_000)
-    assert torch.bincount(drawn)[1:] / 20_000 == pytest.approx(sampler.proposal, abs=0.02)
-
-
-STATES = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-TABLE = torch.tensor([[2.0, 9.0], [9.0, 0.5], [0.0, 7.0], [-1.0, 0.0], [7.0, 1.0], [0.0, 0.0]])
-POSITIVES, NEGATIVES = torch.tensor([0, 1]), torch.tensor([[2, 3], [4, 5]])  # scores 2, 1 and (0, -1), (2, 0)
-
-
-def test_bce_by_hand():
-    expected = -(math.log(sigmoid(2)) + math.log(sigmoid(1))) / 2
-    expected -= sum(math.log(1 - sigmoid(s)) for s in (0, -1, 2, 0)) / 4
-    assert bce(STATES, TABLE, POSITIVES, NEGATIVES).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_gbce_by_hand():
-    """Of V = 9 items K = 2 are sampled: α = 1/4, and for t = 0.75 β = 0.25 (0.75 · (1 - 4) + 4) = 0.4375."""
-    expected = -0.4375 * (math.log(sigmoid(2)) + math.log(sigmoid(1)))
-    expected -= sum(math.log(1 - sigmoid(s)) for s in (0, -1, 2, 0))
-    found = gbce(STATES, TABLE, POSITIVES, NEGATIVES, 9, 0.75).item()
-    assert found == pytest.approx(expected / 3 / 2, rel=1e-5)
-
-
-def test_gbce_without_calibration_is_bce_that_counts_all_alike():
-    one = NEGATIVES[:, :1]
-    assert gbce(STATES, TABLE, POSITIVES, one, 9, 0.0).item() == pytest.approx(
-        bce(STATES, TABLE, POSITIVES, one).item() / 2
-    )
-
-
-def test_cross_entropy_by_hand():
-    candidates = torch.tensor([5, 0, 1, 3])  # scores 0, 2, 9, -1 and 0, 18, 1, 0
-    expected = math.log(1 + math.exp(2) + math.exp(9) + math.exp(-1)) - 2
-    expected += math.log(1 + math.exp(18) + math.exp(1) + 1) - 1
-    assert cross_entropy(STATES, TABLE, POSITIVES, candidates).item() == pytest.approx(expected / 2, rel=1e-5)
-
-
-def test_sampled_softmax_estimates_the_whole_sum_without_bias():
-    """Over all equally many draws of one candidate, e^loss · e^s⁺ averages to the sum over all items."""
-    torch.manual_seed(0)
-    table, states, positives = torch.randn(5, 3), torch.randn(1, 3), torch.tensor([2])
-    proposal = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
-    scores = (states @ table.T)[0]
-    estimates = [
-        sampled_softmax(states, table, positives, torch.tensor([item]), proposal[[item]]).exp() * scores[2].exp()
-        for item in range(5)
-    ]
-    expected = scores.exp().sum()
-    assert (torch.stack(estimates) * proposal).sum().item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_losses_in_blocks_are_those_of_all_positions_and_so_are_gradients(monkeypatch):
-    torch.manual_seed(0)
-    rows, positives, negatives = torch.randn(40, 8), torch.randint(30, (17,)), torch.randint(30, (17, 4))
-    kinds = {
-        "bce": lambda x, y: bce(x, y, positives, negatives),
-        "gbce": lambda x, y: gbce(x, y, positives, negatives, 30, 0.75),
-        "cross_entropy": lambda x, y: cross_entropy(x, y, positives, torch.arange(30)),
-        "sampled_softmax": lambda x, y: sampled_softmax(x, y, positives, negatives[0], torch.full((4,), 0.1)),
-    }
-    for kind, loss in kinds.items():
-        found = []
-        for numbers in (2**23, 100):
-            monkeypatch.setattr(losses, "BLOCK_NUMBERS", numbers)
-            states, table = torch.randn(17, 8, generator=torch.manual_seed(1)), rows[:30].clone()
-            leaves = states.requires_grad_(), table.requires_grad_()
-            value = loss(*leaves)
-            found.append((value, *torch.autograd.grad(value, leaves)))
-        for whole, blocks in zip(*found, strict=True):
-            torch.testing.assert_close(whole, blocks, msg=kind)
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
 
 
 # --- the loop ---

@@ -67,6 +67,8 @@ def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tenso
     batch = whole
     if team.size > 1:
         batch = whole.take(team.mine(len(whole.users)))
+        if not len(batch.users):  # fewer sequences than processes
+            return torch.zeros((), device=team.device)
         if candidates.dim() == 2:  # of each position its own
             candidates = candidates[whole.inputs.row[predicting] % team.size == team.rank]
     predicts = batch.targets.nonzero().squeeze(1)
