@@ -91,7 +91,7 @@ def embeddings(data: Dataset, tiny: Settings) -> Embeddings:
 @pytest.fixture
 def similar(embeddings: Embeddings) -> Neighbours:
     """Five similar users each."""
-    return retrieve.similar_users(embeddings.users, 5, "cosine")
+    return retrieve.similar_users(embeddings.users, 5, "cosine", 50_000)
 
 
 @pytest.fixture

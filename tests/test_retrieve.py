@@ -18,7 +18,7 @@ def test_equals_the_dense_computation(measure):
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     scores = {"cosine": unit @ unit.T, "inner_product": x @ x.T, "l2": -((x[:, None] - x[None]) ** 2).sum(-1)}[measure]
     np.fill_diagonal(scores, -np.inf)
-    found = similar_users(x, 7, measure)
+    found = similar_users(x, 7, measure, 99)
     np.testing.assert_array_equal(found.users, np.argsort(-scores, axis=1)[:, :7])
     sign = -1 if measure == "l2" else 1
     np.testing.assert_allclose(found.scores * sign, -np.sort(-scores, axis=1)[:, :7], atol=1e-4)
@@ -26,22 +26,43 @@ def test_equals_the_dense_computation(measure):
 
 def test_nobody_is_their_own_teacher_even_among_equals():
     x = np.ones((9, 4), dtype=np.float32)
-    found = similar_users(x, 3, "cosine")
+    found = similar_users(x, 3, "cosine", 99)
     assert (found.users != np.arange(9)[:, None]).all()
     assert all(len(set(row)) == 3 for row in found.users)
 
 
 def test_few_users_give_all_others_and_one_user_is_an_error():
-    found = similar_users(np.eye(3, dtype=np.float32), 10, "cosine")
+    found = similar_users(np.eye(3, dtype=np.float32), 10, "cosine", 99)
     assert [sorted(row) for row in found.users.tolist()] == [[1, 2], [0, 2], [0, 1]]
     with pytest.raises(InputError, match=r"similar users need at least 2 users"):
-        similar_users(np.ones((1, 4), dtype=np.float32), 3, "cosine")
+        similar_users(np.ones((1, 4), dtype=np.float32), 3, "cosine", 99)
+
+
+@pytest.mark.parametrize("measure", ["cosine", "inner_product", "l2"])
+def test_approximate_search_finds_nearly_all_of_the_exact_one(measure):
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(40, 16)).astype(np.float32)
+    x = kinds[rng.integers(40, size=3000)] + rng.normal(scale=1.0, size=(3000, 16)).astype(np.float32)
+    exact, approximate = (similar_users(x, 10, measure, limit).users for limit in (3000, 2999))
+    assert (approximate != np.arange(3000)[:, None]).all()
+    assert all(len(set(row)) == 10 for row in approximate.tolist())
+    shared = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), approximate.tolist(), strict=True)]
+    assert 0.85 < np.mean(shared) / 10 < 1  # not the same search twice
+
+
+def test_approximate_search_gives_everybody_all_teachers_though_the_cells_that_are_read_hold_too_few():
+    x = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
+    found = similar_users(x, 200, "cosine", 100)
+    exact = similar_users(x, 200, "cosine", 400)
+    assert found.users.shape == (400, 200)
+    assert found.users.min() >= 0
+    np.testing.assert_array_equal(np.sort(found.users), np.sort(exact.users))
 
 
 def test_input_is_left_alone():
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     before = x.copy()
-    similar_users(x, 2, "cosine")
+    similar_users(x, 2, "cosine", 99)
     np.testing.assert_array_equal(x, before)
 
 
@@ -70,8 +91,8 @@ def test_each_source_is_the_one_that_is_named(tiny, data, embeddings):
     def found(source):
         return retrieve.find(changed(tiny, retrieve__source=source), data, embeddings, states).users
 
-    np.testing.assert_array_equal(found("llm"), similar_users(embeddings.users, 5, "cosine").users)
-    np.testing.assert_array_equal(found("collaborative"), similar_users(states, 5, "cosine").users)
+    np.testing.assert_array_equal(found("llm"), similar_users(embeddings.users, 5, "cosine", 99).users)
+    np.testing.assert_array_equal(found("collaborative"), similar_users(states, 5, "cosine", 99).users)
     np.testing.assert_array_equal(found("cooccurrence"), retrieve.co_buyers(data.train, data.n_items, 5).users)
     np.testing.assert_array_equal(found("random"), retrieve.random_users(data.n_users, 5, tiny.prepare.seed).users)
     with pytest.raises(InputError, match=r"'retrieve.source' is 'collaborative', which needs a trained recommender"):

@@ -11,6 +11,8 @@ from llmesr.models.ragged import Ragged
 
 BLOCK_USERS = 512
 """Users encoded, or ranked, at once: bounds memory whatever their number."""
+BLOCK_SCORES = 2**26
+"""Scores of all items that are held at once, for fewer users if there are many items."""
 
 
 @torch.no_grad()
@@ -106,9 +108,10 @@ def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged 
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for start in range(0, len(targets), BLOCK_USERS):
-        target = torch.tensor(targets[start : start + BLOCK_USERS], dtype=torch.int64, device=table.device)[:, None]
-        scores = states[start : start + BLOCK_USERS] @ table.T  # (b, V + 1)
+    size = max(1, min(BLOCK_USERS, BLOCK_SCORES // len(table)))
+    for start in range(0, len(targets), size):
+        target = torch.tensor(targets[start : start + size], dtype=torch.int64, device=table.device)[:, None]
+        scores = states[start : start + size] @ table.T  # (b, V + 1)
         rows = torch.arange(start, start + len(target), device=table.device)
         had = None if seen is None else seen.take(rows, latest=len(seen.items))
         ranks.append(rank_among_all(scores, target, had))

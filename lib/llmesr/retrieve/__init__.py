@@ -15,6 +15,8 @@ from llmesr.settings import Settings
 
 BLOCK = 512
 """Users that are compared with all others at once."""
+CELLS_READ = 16
+"""Cells of an approximate index that are read for a user."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class Neighbours:
     scores: np.ndarray
 
 
-def similar_users(embeddings: np.ndarray, neighbours: int, measure: str) -> Neighbours:
-    """Find the top-N similar users of every user by exact search (Sec. 3.3).
+def similar_users(embeddings: np.ndarray, neighbours: int, measure: str, exact_up_to: int) -> Neighbours:
+    """Find the top-N similar users of every user (Sec. 3.3).
 
     Args:
         embeddings: (U, L) float32.
         neighbours: N; fewer users than N + 1 give U - 1.
         measure: `cosine`, `inner_product` or `l2`.
+        exact_up_to: more users than this are searched approximately.
 
     Raises:
         InputError: there is one user only, so nobody can teach.
@@ -47,14 +50,35 @@ def similar_users(embeddings: np.ndarray, neighbours: int, measure: str) -> Neig
     if measure == "cosine":
         vectors = vectors.copy()
         faiss.normalize_L2(vectors)
-    index = faiss.IndexFlatL2(vectors.shape[1]) if measure == "l2" else faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    scores, found = index.search(vectors, top + 1)
+    scores, found = _search(vectors, top + 1, measure, exact=n_users <= exact_up_to)
     # The user itself is usually, but not always, among the top N + 1: users with equal texts have equal vectors,
     # and by inner product a longer vector can come first. Drop the user where found, else the last.
     drop = found == np.arange(n_users)[:, None]
     drop[~drop.any(1), -1] = True
     return Neighbours(found[~drop].reshape(n_users, top).astype(np.int64), scores[~drop].reshape(n_users, top))
+
+
+def _search(vectors: np.ndarray, top: int, measure: str, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Search all vectors for each of them: scores and rows, (U, top) each.
+
+    Compared with all others, U users cost U² comparisons. Beyond a size faiss sorts them into about 4√U cells by
+    k-means and reads the nearest cells of each only, which costs some U√U.
+    """
+    metric = faiss.METRIC_L2 if measure == "l2" else faiss.METRIC_INNER_PRODUCT
+    flat = faiss.index_factory(vectors.shape[1], "Flat", metric)
+    if exact:
+        flat.add(vectors)
+        return flat.search(vectors, top)
+    index = faiss.index_factory(vectors.shape[1], f"IVF{round(4 * len(vectors) ** 0.5)},Flat", metric)
+    index.train(vectors)  # faiss takes a sample of them
+    index.add(vectors)
+    index.nprobe = CELLS_READ
+    scores, found = index.search(vectors, top)
+    short = (found < 0).any(1)  # the cells that were read held too few
+    if short.any():
+        flat.add(vectors)
+        scores[short], found[short] = flat.search(vectors[short], top)
+    return scores, found
 
 
 def co_buyers(train: Sequences, n_items: int, neighbours: int) -> Neighbours:
@@ -116,12 +140,12 @@ def find(settings: Settings, data: Dataset, embeddings: Embeddings, states: np.n
     if chosen.source == "random":
         return random_users(data.n_users, chosen.neighbours, settings.prepare.seed)
     if chosen.source == "llm":
-        return similar_users(embeddings.users, chosen.neighbours, chosen.measure)
+        return similar_users(embeddings.users, chosen.neighbours, chosen.measure, chosen.exact_up_to)
     if states is None:
         raise InputError(
             "key 'retrieve.source' is 'collaborative', which needs a trained recommender: only the study has one"
         )
-    return similar_users(states, chosen.neighbours, chosen.measure)
+    return similar_users(states, chosen.neighbours, chosen.measure, chosen.exact_up_to)
 
 
 def run(settings: Settings, data: Dataset, embeddings: Embeddings) -> Neighbours:

@@ -136,6 +136,7 @@ class Retrieve(Section):
     neighbours: Positive
     source: Literal["llm", "cooccurrence", "collaborative", "random"]
     measure: Literal["cosine", "inner_product", "l2"]
+    exact_up_to: Positive
 
 
 class Model(Section):

@@ -24,7 +24,7 @@ class LLMESR(nn.Module):
         self.second = copy.deepcopy(backbone) if apart else None
         self.register_buffer("neighbours", neighbours, persistent=False)  # (U, N)
         self._encode_users: Callable[[Tensor], Tensor] | None = None
-        self._mediators: Tensor | None = None  # (U, 2D), kept for the epoch
+        self._bank: Tensor | None = None  # (U, 2D) of all users, kept for the epoch
 
     def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
         """Encode N items' [e_se : e_co] to [u_se : u_co]: (N, 2D), or (N, D) of one view; B rows if only the last."""
@@ -47,13 +47,12 @@ class LLMESR(nn.Module):
         """Prepare the teachers."""
         self._encode_users = lesson.encode_users
         if self.settings.mediator_refresh == "epoch" and self.settings.alpha > 0:
-            bank = lesson.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))  # (U, 2D)
-            self._mediators = bank[self.neighbours].mean(1)
+            self._bank = lesson.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))
 
     def mediators(self, users: Tensor) -> Tensor:
         """Return T_u, the mean of the N similar users' [u_se : u_co], without gradient: (b, 2D) (Eq. 8)."""
         if self.settings.mediator_refresh == "epoch":
-            return self._mediators[users]
+            return self._bank[self.neighbours[users]].mean(1)
         teachers, place = self.neighbours[users].unique(return_inverse=True)
         return self._encode_users(teachers)[place].mean(1)
 
