@@ -44,7 +44,7 @@ study: setup  ## Run every method and the long studies: ablation, hyperparameter
 test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	ruff check . && ruff format --check .
 	nbstripout --verify $(STRIP) notebooks/*.ipynb
-	rm -rf artifacts/tiny results/tiny runs/tiny
+	rm -rf artifacts/tiny* results/tiny* runs/tiny*
 	pytest
 	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 

@@ -13,17 +13,14 @@ from yaml.error import MarkedYAMLError
 
 from llmesr.errors import InputError
 from llmesr.paths import from_root, shown
+from llmesr.settings.backbones import Bert4Rec, Gru4Rec, Model, SasRec
 from llmesr.settings.methods import Cities, LlmEsr, Melt, Plain, RlmRecCon, RlmRecGen
 from llmesr.settings.schema import (
     ApiEncoder,
-    Bert4Rec,
     DepartmentRecipe,
-    Gru4Rec,
     LocalEncoder,
-    Model,
     Prepare,
     Recipe,
-    SasRec,
     Settings,
     Train,
 )

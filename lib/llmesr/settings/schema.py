@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from llmesr.errors import InputError
 from llmesr.metrics import METRICS
 from llmesr.paths import from_root
+from llmesr.settings.backbones import BackboneName, Backbones, Model
 from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct, rising
 from llmesr.settings.methods import MethodName, Methods
 
@@ -16,9 +17,6 @@ def _with_ten(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
     if 10 not in cutoffs:
         raise ValueError("10 is missing, at which tables and summaries are made: add it")
     return cutoffs
-
-
-BackboneName = Literal["gru4rec", "bert4rec", "sasrec"]
 
 
 class Data(Section):
@@ -139,45 +137,6 @@ class Retrieve(Section):
     exact_up_to: Positive
 
 
-class Model(Section):
-    """Sizes that every backbone shares."""
-
-    hidden: Positive
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    max_length: Annotated[int, Field(ge=2)]
-
-
-class Gru4Rec(Section):
-    """GRU4Rec's own settings."""
-
-    layers: Positive
-    objective: Literal["last_item", "every_position"]
-
-
-class SasRec(Section):
-    """SASRec's own settings."""
-
-    blocks: Positive
-    heads: Positive
-    causal: bool
-
-
-class Bert4Rec(Section):
-    """BERT4Rec's own settings."""
-
-    blocks: Positive
-    heads: Positive
-    mask_share: Share
-
-
-class Backbones(Section):
-    """One section a backbone."""
-
-    gru4rec: Gru4Rec
-    sasrec: SasRec
-    bert4rec: Bert4Rec
-
-
 class Matrix(Section):
     """The runs: every combination of these."""
 
@@ -237,6 +196,17 @@ class Study(Section):
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], Variant]
 
 
+class Scale(Section):
+    """How time and memory grow, on generated data: sizes are users, items, and interactions a user."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    base: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+    factors: Annotated[tuple[Positive, ...], *Several]
+    largest: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+    width: Positive
+    batch_size: Positive
+
+
 class Report(Section):
     """Stages 06 and later: tables and figures."""
 
@@ -258,6 +228,7 @@ class Settings(Section):
     train: Train
     evaluate: Evaluate
     study: Study
+    scale: Scale
     report: Report
 
     @model_validator(mode="after")

@@ -1,0 +1,171 @@
+"""How time and memory grow: the stages on generated data of growing size, each in a process of its own."""
+
+import multiprocessing
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.stats import linregress
+
+from llmesr import prepare, retrieve, train
+from llmesr.embed import Embeddings
+from llmesr.paths import artifact, checkpoint_file, replacing, results
+from llmesr.prepare import dataset
+from llmesr.prepare.dataset import Dataset
+from llmesr.scale.generate import interactions, vectors
+from llmesr.settings import Recipe, Settings
+
+METHOD = "llmesr"
+STEPS = ("prepare", "retrieve", "train")
+GROWS = ("users", "items", "length")
+RECIPE = Recipe(repeats="keep", filter="k_core", min_user=3, min_item=1, short_users="error")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Users U, items V, and interactions a user."""
+
+    users: int
+    items: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step took: wall seconds of the step itself, and the largest memory of its process."""
+
+    seconds: float
+    peak_mb: float
+
+
+def sizes(settings: Settings) -> list[Size]:
+    """List what is measured: the base, each of users, items and length grown alone, and the largest."""
+    base = Size(*settings.scale.base)
+    grown = [
+        Size(**{**asdict(base), name: factor * getattr(base, name)})
+        for name in GROWS
+        for factor in settings.scale.factors
+    ]
+    return list(dict.fromkeys([base, *grown, Size(*settings.scale.largest)]))
+
+
+def run(settings: Settings) -> pl.DataFrame:
+    """Measure all sizes; write `results/<scale.name>/scale.csv`.
+
+    Returns:
+        a row a size and step: `users, items, length, interactions, step, seconds, peak_mb`.
+    """
+    rows = [row for size in sizes(settings) for row in measure(settings, size)]
+    found = pl.DataFrame(rows)
+    with replacing(results(settings.scale.name) / "scale.csv") as temporary:
+        found.write_csv(temporary, float_precision=3)
+    return found
+
+
+def measure(settings: Settings, size: Size) -> list[dict[str, object]]:
+    """Prepare, retrieve and train an epoch, validation included, at one size; leave nothing behind."""
+    own, name = _settings(settings, size), settings.scale.name
+    rows = []
+    try:
+        for step in STEPS:
+            cost = _alone(_STEPS[step], own, size)
+            rows.append({**asdict(size), "step": step, **asdict(cost)})
+        count = len(dataset.load(name).train.items) + 2 * size.users
+    finally:
+        shutil.rmtree(artifact(name, ""), ignore_errors=True)
+        checkpoint_file(name, settings.study.backbone, METHOD, settings.study.seeds[0]).unlink(missing_ok=True)
+    return [{"interactions": count, **row} for row in rows]
+
+
+def growth(found: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Fit seconds ∝ size^b where one of users, items and length grows alone, by least squares on logarithms.
+
+    Returns:
+        a row a step and what grows: `step, grows, exponent, error` (a standard error).
+    """
+    base, rows = Size(*settings.scale.base), []
+    for step in STEPS:
+        for name in GROWS:
+            others = {other: getattr(base, other) for other in GROWS if other != name}
+            kept = found.filter(step=step, **others).sort(name)
+            fit = linregress(kept[name].log().to_numpy(), kept["seconds"].log().to_numpy())
+            rows.append({"step": step, "grows": name, "exponent": fit.slope, "error": fit.stderr})
+    return pl.DataFrame(rows)
+
+
+def _settings(settings: Settings, size: Size) -> Settings:
+    """Turn the settings to the generated data: one epoch, larger batches, all cores."""
+    scale = settings.scale
+    recipes = settings.prepare.recipes.model_copy(update={"table": RECIPE})
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"name": scale.name, "source": "table"}),
+            "prepare": settings.prepare.model_copy(update={"recipes": recipes}),
+            "train": settings.train.model_copy(
+                update={"epochs": 1, "batch_size": scale.batch_size, "threads": multiprocessing.cpu_count()}
+            ),
+        }
+    )
+
+
+def _alone(step: Callable[[Settings, Size], float], settings: Settings, size: Size) -> Cost:
+    """Call a step in a fresh process, whose peak memory is then its own: a fork of one that has only imported this."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_watched, step, settings, size).result()
+
+
+def _watched(step: Callable[[Settings, Size], float], settings: Settings, size: Size) -> Cost:
+    seconds = step(settings, size)
+    return Cost(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _prepare(settings: Settings, size: Size) -> float:
+    rng = np.random.default_rng(settings.prepare.seed)
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / settings.data.name
+        folder.mkdir()
+        interactions(size.users, size.items, size.length, rng).write_parquet(folder / "interactions.parquet")
+        items = pl.DataFrame({"item_id": np.arange(size.items)})
+        items.with_columns(title="item " + pl.col("item_id").cast(pl.String)).write_parquet(folder / "items.parquet")
+        there = settings.data.model_copy(update={"root": root})
+        return _timed(lambda: prepare.run(settings.model_copy(update={"data": there})))
+
+
+def _retrieve(settings: Settings, size: Size) -> float:
+    data = dataset.load(settings.data.name)
+    embeddings = _embeddings(settings, data)
+    return _timed(lambda: retrieve.run(settings, data, embeddings))
+
+
+def _train(settings: Settings, size: Size) -> float:
+    data = dataset.load(settings.data.name)
+    embeddings, similar = _embeddings(settings, data), retrieve.load(settings.data.name)
+    run = train.run(settings, data, embeddings, similar, settings.study.backbone, METHOD, settings.study.seeds[0])
+    return run.history[0]["seconds"]
+
+
+_STEPS = {"prepare": _prepare, "retrieve": _retrieve, "train": _train}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def _embeddings(settings: Settings, data: Dataset) -> Embeddings:
+    """Make up what stage 02 would hand on."""
+    rng, width = np.random.default_rng(settings.prepare.seed), settings.scale.width
+    items = np.zeros((data.n_items + 1, width), np.float32)
+    items[1:] = vectors(data.items["item_id"].cast(pl.Int64).to_numpy(), width, rng)
+    users = vectors(np.arange(data.n_users), width, rng)
+    return Embeddings(items, np.ascontiguousarray(items[:, : settings.model.hidden]), users)
