@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,3 +58,8 @@ class Ingredients:
 
 def _with_mask_row(table: object) -> Tensor:
     return torch.nn.functional.pad(torch.as_tensor(table), (0, 0, 0, 1))
+
+
+def for_items(rows: np.ndarray) -> Tensor:
+    """Put the zero rows of padding and of [MASK] around those of items 1..V: (V + 2, …) float32."""
+    return torch.nn.functional.pad(torch.as_tensor(rows, dtype=torch.float32), (0, 0, 1, 1))

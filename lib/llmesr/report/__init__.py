@@ -10,5 +10,8 @@ METHOD_NAMES = {
     "rlmrec_gen": "RLMRec-Gen",
     "llminit": "LLMInit",
     "llmesr": "LLM-ESR",
+    "whitenrec": "WhitenRec+",
+    "unisrec": "UniSRec",
+    "alphafuse": "AlphaFuse",
 }
 BACKBONE_NAMES = {"untrained": "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}

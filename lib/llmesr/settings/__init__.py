@@ -14,7 +14,7 @@ from yaml.error import MarkedYAMLError
 from llmesr.errors import InputError
 from llmesr.paths import from_root, shown
 from llmesr.settings.backbones import Bert4Rec, Gru4Rec, Model, SasRec
-from llmesr.settings.methods import Cities, LlmEsr, Melt, Plain, RlmRecCon, RlmRecGen
+from llmesr.settings.methods import AlphaFuse, Cities, LlmEsr, Melt, Plain, RlmRecCon, RlmRecGen, UniSRec, WhitenRec
 from llmesr.settings.schema import (
     ApiEncoder,
     DepartmentRecipe,
@@ -26,6 +26,7 @@ from llmesr.settings.schema import (
 )
 
 __all__ = [
+    "AlphaFuse",
     "ApiEncoder",
     "Bert4Rec",
     "Cities",
@@ -43,6 +44,8 @@ __all__ = [
     "SasRec",
     "Settings",
     "Train",
+    "UniSRec",
+    "WhitenRec",
     "hint",
     "load",
 ]

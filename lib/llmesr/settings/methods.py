@@ -6,7 +6,9 @@ from pydantic import Field
 
 from llmesr.settings.base import Positive, Section, Share
 
-MethodName = Literal["none", "cities", "melt", "rlmrec_con", "rlmrec_gen", "llminit", "llmesr"]
+MethodName = Literal[
+    "none", "cities", "melt", "rlmrec_con", "rlmrec_gen", "llminit", "llmesr", "whitenrec", "unisrec", "alphafuse"
+]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
@@ -72,6 +74,27 @@ class LlmEsr(Section):
     mediator_refresh: Literal["epoch", "step"]
 
 
+class WhitenRec(Section):
+    """WhitenRec's own settings."""
+
+    groups: Positive
+
+
+class UniSRec(Section):
+    """UniSRec's own settings."""
+
+    experts: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    temperature: Rate
+    ids: bool
+
+
+class AlphaFuse(Section):
+    """AlphaFuse's own settings."""
+
+    null_space: Positive
+
+
 class Methods(Section):
     """One section a method."""
 
@@ -82,3 +105,6 @@ class Methods(Section):
     rlmrec_gen: RlmRecGen
     llminit: Plain
     llmesr: LlmEsr
+    whitenrec: WhitenRec
+    unisrec: UniSRec
+    alphafuse: AlphaFuse

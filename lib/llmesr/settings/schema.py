@@ -157,7 +157,7 @@ class Train(Section):
     batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
-    loss: Literal["bce", "gbce", "sampled_softmax", "cross_entropy"]
+    loss: Literal["own", "bce", "gbce", "sampled_softmax", "cross_entropy"]
     negatives: Positive
     calibration: Annotated[float, Field(ge=0, le=1)]
     redraw_negatives: bool

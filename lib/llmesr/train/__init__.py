@@ -18,13 +18,13 @@ from llmesr import models
 from llmesr.devices import cpu_threads
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
-from llmesr.models.methods import STARTS_FROM, Recommender
+from llmesr.models.methods import LOSSES, STARTS_FROM, Recommender
 from llmesr.models.ragged import Ragged
 from llmesr.paths import checkpoint_file, replacing, run_folder, shown, variant_folder
 from llmesr.prepare.dataset import Dataset, Targets, save_json
 from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
-from llmesr.settings import Settings
+from llmesr.settings import Settings, Train
 from llmesr.train.checkpoint import fingerprint
 from llmesr.train.loop import Fitted, Task, fit, lesson, validate
 from llmesr.train.team import Team
@@ -94,7 +94,7 @@ def run(
             checkpoint = checkpoint_file(data.name, backbone, called, seed)
             identity = _identity(settings, backbone, name, seed, arrays)
             report = _log_to(live) if live and name == method else _ignore
-            fitted = fit(model, task, settings.train, seed, checkpoint, identity, report, team)
+            fitted = fit(model, task, with_loss(settings.train, name), seed, checkpoint, identity, report, team)
             phases.append(Phase(name, checkpoint, model, fitted))
         began = time.monotonic()
         model.finish(lesson(model, task, seed, fitted.best_epoch, team))
@@ -114,6 +114,13 @@ def run(
         _write(folder, phases, account)
     team.wait()
     return Run(model.cpu().eval(), account, fitted.history)
+
+
+def with_loss(settings: Train, method: str) -> Train:
+    """Replace the loss `own` by the one of the method's paper."""
+    if settings.loss != "own":
+        return settings
+    return settings.model_copy(update={"loss": LOSSES.get(method, "bce")})
 
 
 def _be_deterministic() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from llmesr.models.methods import cities, llmesr, llminit, melt, none, rlmrec
+from llmesr.models.methods import alphafuse, cities, llmesr, llminit, melt, none, rlmrec, unisrec, whitenrec
 from llmesr.models.methods.llmesr import LLMESR
 from llmesr.models.methods.melt import MELT
 from llmesr.models.methods.rlmrec import Contrastive, Generative
@@ -18,7 +18,13 @@ METHODS: dict[str, Callable[..., Recommender]] = {
     "rlmrec_gen": rlmrec.build_generative,
     "llminit": llminit.build,
     "llmesr": llmesr.build,
+    "whitenrec": whitenrec.build,
+    "unisrec": unisrec.build,
+    "alphafuse": alphafuse.build,
 }
+
+LOSSES = {"whitenrec": "cross_entropy", "unisrec": "cross_entropy", "alphafuse": "cross_entropy"}
+"""The ranking loss of a method's own paper, where it is not binary cross-entropy (`train.loss: own`)."""
 
 STARTS_FROM = {"melt": "none"}
 """Methods that go on from another one, trained first with the same seed."""

@@ -1,4 +1,4 @@
-"""A backbone over one trained item table: what `none` and `llminit` share, and differ in the table's first value."""
+"""A backbone over one view of items: what methods share that differ in what gives an item its vector."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,13 @@ from llmesr.models.ragged import Ragged
 
 
 class SingleView(nn.Module):
-    """Item table → backbone → states; score = state · item vector."""
+    """Item ids → vectors → backbone → states; score = state · item vector.
 
-    def __init__(self, backbone: Backbone, table: nn.Embedding) -> None:
+    Attributes:
+        table: ids (…) → (…, D), an embedding or what a method makes of the text.
+    """
+
+    def __init__(self, backbone: Backbone, table: nn.Module) -> None:
         super().__init__()
         self.backbone, self.table = backbone, table
 

@@ -1,0 +1,34 @@
+"""Whitening: text embeddings lie in a narrow cone; made uncorrelated, their differences count in every direction."""
+
+import numpy as np
+
+LEAST = 1e-5
+"""Variances are kept above this share of the largest, or directions that do not occur would be blown up."""
+
+
+def spectrum(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the variances (L,), descending, and directions (L, L), one a column, of centred rows (n, L)."""
+    values, directions = np.linalg.eigh((x.T @ x / len(x)).astype(np.float64))
+    values, directions = values[::-1].clip(min=0), directions[:, ::-1]
+    # the sign of a direction is arbitrary: its largest entry is made positive, so that all machines agree
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0)
+    return values, directions * np.where(largest < 0, -1.0, 1.0)
+
+
+def whiten(x: np.ndarray, groups: int = 1, power: float = 1.0) -> np.ndarray:
+    """Centre rows, and divide every principal direction by a power of its standard deviation (ZCA).
+
+    Args:
+        x: (n, L).
+        groups: the columns are split into so many groups, each whitened alone, which relaxes it (WhitenRec).
+        power: 1 gives the identity as covariance, 0 leaves it as it is.
+
+    Returns:
+        (n, L) float32.
+    """
+    parts = []
+    for part in np.array_split(x - x.mean(0), groups, axis=1):
+        values, directions = spectrum(part)
+        scale = np.maximum(values, LEAST * values[0] + 1e-12) ** (-power / 2)
+        parts.append(part @ (directions * scale) @ directions.T)
+    return np.concatenate(parts, axis=1).astype(np.float32)
