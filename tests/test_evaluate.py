@@ -160,7 +160,7 @@ def test_popularity_and_item_knn_by_hand():
     both = 2 / (2 * 3) ** 0.5  # 1 and 2 are together twice; 1 occurs twice, 2 three times
     rare = 1 / 3**0.5  # 2 and 3
     scores = references.item_knn(train, 3)(users)
-    np.testing.assert_allclose(scores, [[0, 1, both, 0], [0, 0, rare, 1]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [[0, 0, both, 0], [0, 0, rare, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", references.REFERENCES)

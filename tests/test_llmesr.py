@@ -176,7 +176,7 @@ def test_gradient_of_the_distillation_is_that_of_a_constant_target(build, sequen
 
 def test_alpha_zero_asks_for_no_teacher(build):
     model = build(methods__llmesr__alpha=0.0)
-    model.start_epoch(Lesson(0, 0, None, lambda users: pytest.fail("teachers were encoded"), None))
+    model.start_epoch(Lesson(0, 0, None, lambda users: pytest.fail("teachers were encoded"), None, None, None))
     assert model.extra_loss(None, None) is None
 
 

@@ -104,7 +104,7 @@ def test_a_run_learns_keeps_its_best_weights_and_loads_again(given, backbone, me
     again = train.load(tiny, embeddings, similar, backbone, method, 42)
     for model in (found.model, again.model):
         assert validate(model, task, ALONE)["NDCG@10"] == pytest.approx(found.account["validation_NDCG@10"], abs=1e-9)
-    if method != "cities":  # which changes the best weights once more
+    if method not in ("cities", "dualmatch"):  # which change something after training
         assert found.account["validation_NDCG@10"] == pytest.approx(best["NDCG@10"], abs=1e-9)
     assert again.account == found.account
     assert again.history == found.history
@@ -283,7 +283,7 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     whole = ragged([3], [4])
     task = Task(whole, 48, 20, None)
     model.neighbours = torch.tensor([[1], [0]])
-    model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None))
+    model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None, None, None))
     ranking = RankingLoss(tiny.train, NegativeSampler(whole, 48))
     loss = step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE)
     assert loss.item() > 0

@@ -22,6 +22,7 @@ from llmesr.models.scoring import (
     rank_among,
     rank_among_all,
     represent,
+    rescorer,
     sampled_ranks,
 )
 from llmesr.paths import artifact, replacing, results
@@ -143,9 +144,10 @@ def rank(
     states = represent(model, split.inputs, users, data.n_items, settings.model.max_length)
     table = item_table(model, data.n_items)
     negatives = _redrawn(split, data, settings, seed) if settings.evaluate.redraw_negatives else asked.negatives
-    yield "sampled100", sampled_ranks(states, table, asked.items, negatives)
-    seen = split.inputs.take(users, len(split.inputs.items)) if settings.evaluate.exclude_seen else None
-    yield "full", full_ranks(states, table, asked.items, seen)
+    histories = split.inputs.take(users, len(split.inputs.items))
+    rescore = rescorer(model, histories)
+    yield "sampled100", sampled_ranks(states, table, asked.items, negatives, rescore)
+    yield "full", full_ranks(states, table, asked.items, histories if settings.evaluate.exclude_seen else None, rescore)
 
 
 def rank_reference(

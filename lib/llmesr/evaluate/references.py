@@ -4,20 +4,19 @@ A reference is fitted on training interactions and gives a score for every item;
 nothing about order.
 """
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
-from implicit.nearest_neighbours import CosineRecommender
 
 from llmesr.models.ragged import Ragged
 from llmesr.prepare.dataset import Sequences, baskets
+from llmesr.retrieve.items import bought_together
 
 Scorer = Callable[[Ragged], np.ndarray]
 """B users' items → (B, V + 1) scores."""
 
-NEIGHBOURS = 100
-"""Most similar items that are kept for each item."""
+NEIGHBOURS = 99
+"""Most similar other items that are kept for each item."""
 
 
 def popularity(train: Sequences, n_items: int) -> Scorer:
@@ -28,14 +27,11 @@ def popularity(train: Sequences, n_items: int) -> Scorer:
 
 def item_knn(train: Sequences, n_items: int) -> Scorer:
     """Score an item by its cosine to the user's items, summed: cosine of who has them, in training."""
-    model = CosineRecommender(K=NEIGHBOURS, num_threads=1)
-    with warnings.catch_warnings():  # about a conversion inside the library
-        warnings.filterwarnings("ignore", message="Method expects CSR input")
-        model.fit(baskets(train, n_items), show_progress=False)
+    similarity = bought_together(train, n_items, NEIGHBOURS)
 
     def score(users: Ragged) -> np.ndarray:
         asked = Sequences(users.items.cpu().numpy(), users.offsets.cpu().numpy())
-        return (baskets(asked, n_items) @ model.similarity).toarray()
+        return (baskets(asked, n_items) @ similarity).toarray()
 
     return score
 

@@ -8,7 +8,8 @@ A method is a module with
   in which the B sequences end,
 - `start_epoch(lesson)`: a look at all users before an epoch,
 - `extra_loss(batch, states)`: a loss beside the ranking loss, or None,
-- `finish(lesson)`: what is left to do with the best weights.
+- `finish(lesson)`: what is left to do with the best weights,
+- `matcher`, only of a method that has one: what it makes of the scores (B, V + 1) of histories at inference.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a method may look at before an epoch and after the last one: never more than training interactions.
+    """What a method may look at before an epoch and after the last one: training interactions, to learn from them.
+
+    The validation items, too, but only to choose by them.
 
     Attributes:
         epoch: from 0.
@@ -65,6 +68,8 @@ class Lesson:
         encode_users: (n,) users → (n, W) the states that `extra_loss` is given for them, but without dropout and
             without gradient.
         encode: sequences → (B, W) last states, as at inference.
+        asked: (n,) the users of validation.
+        answers: (n,) their held-out items.
     """
 
     epoch: int
@@ -72,6 +77,8 @@ class Lesson:
     sequences: Ragged
     encode_users: Callable[[Tensor], Tensor]
     encode: Callable[[Ragged], Tensor]
+    asked: Tensor
+    answers: Tensor
 
 
 def as_query(

@@ -1,5 +1,7 @@
 """Inference: users' representations and the ranks of held-out items."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -56,8 +58,28 @@ def item_table(model: Recommender, n_items: int) -> Tensor:
 
 @torch.no_grad()
 def _readable(model: Recommender, n_items: int) -> Tensor:
-    """Return the vectors of all that a sequence may hold: items and [MASK], (V + 2, W)."""
-    return model.item_vectors(torch.arange(n_items + 2, device=next(model.parameters()).device))
+    """Return the vectors of all that a sequence may hold, without dropout: items and [MASK], (V + 2, W)."""
+    was_training = model.training
+    table = model.eval().item_vectors(torch.arange(n_items + 2, device=next(model.parameters()).device))
+    model.train(was_training)
+    return table
+
+
+Rescorer = Callable[[Tensor, slice], Tensor]
+"""Scores of all items (b, V + 1) for the rows of a slice → what they are with a method's matches."""
+
+
+def rescorer(model: Recommender, histories: Ragged) -> Rescorer | None:
+    """Give what a method makes of the scores of histories, or None if the product of state and item is all."""
+    matcher = getattr(model, "matcher", None)
+    if matcher is None or not matcher.is_fitted:
+        return None
+
+    def rescore(scores: Tensor, rows: slice) -> Tensor:
+        some = torch.arange(len(histories.lengths), device=scores.device)[rows]
+        return matcher(scores, histories.take(some, len(histories.items)))
+
+    return rescore
 
 
 @torch.no_grad()
@@ -65,14 +87,18 @@ def recommend(model: Recommender, history: Ragged, n_items: int, k: int) -> list
     """List the k best items for one history (a single sequence), without those in it."""
     query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
     table = _readable(model.eval(), n_items)
-    scores = table @ model.states(query, table[query.items], last_only=True)[0]
+    scores = table[:-1] @ model.states(query, table[query.items], last_only=True)[0]
+    if rescore := rescorer(model, history):
+        scores = rescore(scores[None], slice(1))[0]
     scores[history.items] = float("-inf")
-    scores[[0, -1]] = float("-inf")  # padding and [MASK]
+    scores[0] = float("-inf")  # padding
     return scores.topk(k).indices.tolist()
 
 
 @torch.no_grad()
-def sampled_ranks(states: Tensor, table: Tensor, targets: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+def sampled_ranks(
+    states: Tensor, table: Tensor, targets: np.ndarray, negatives: np.ndarray, rescore: Rescorer | None = None
+) -> np.ndarray:
     """Rank each target among its own negatives; ties count half.
 
     Args:
@@ -80,22 +106,28 @@ def sampled_ranks(states: Tensor, table: Tensor, targets: np.ndarray, negatives:
         table: (V + 1, W).
         targets: (n,) item ids.
         negatives: (n, K) item ids, 0 where there are too few.
+        rescore: of a method with matches, whose scores need the whole catalogue.
 
     Returns:
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for start in range(0, len(targets), BLOCK_USERS):
-        rows = slice(start, start + BLOCK_USERS)
+    for rows in _blocks(len(targets), 1 if rescore is None else len(table)):
         others = torch.tensor(negatives[rows], dtype=torch.int64, device=table.device)
         target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)
-        scores = torch.einsum("nw,nkw->nk", states[rows], table[torch.cat([target[:, None], others], 1)])
+        asked = torch.cat([target[:, None], others], 1)
+        if rescore is None:
+            scores = torch.einsum("nw,nkw->nk", states[rows], table[asked])
+        else:
+            scores = rescore(states[rows] @ table.T, rows).gather(1, asked)
         ranks.append(rank_among(scores[:, :1], scores[:, 1:], others > 0))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
 
 @torch.no_grad()
-def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged | None) -> np.ndarray:
+def full_ranks(
+    states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged | None, rescore: Rescorer | None = None
+) -> np.ndarray:
     """Rank each target among all items; ties count half.
 
     Args:
@@ -103,19 +135,27 @@ def full_ranks(states: Tensor, table: Tensor, targets: np.ndarray, seen: Ragged 
         table: (V + 1, W).
         targets: (n,) item ids.
         seen: items that are left out, row i for target i; the target itself never is. None leaves out nothing.
+        rescore: of a method with matches.
 
     Returns:
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    size = max(1, min(BLOCK_USERS, BLOCK_SCORES // len(table)))
-    for start in range(0, len(targets), size):
-        target = torch.tensor(targets[start : start + size], dtype=torch.int64, device=table.device)[:, None]
-        scores = states[start : start + size] @ table.T  # (b, V + 1)
-        rows = torch.arange(start, start + len(target), device=table.device)
-        had = None if seen is None else seen.take(rows, latest=len(seen.items))
+    for rows in _blocks(len(targets), len(table)):
+        target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)[:, None]
+        scores = states[rows] @ table.T  # (b, V + 1)
+        if rescore is not None:
+            scores = rescore(scores, rows)
+        some = torch.arange(len(states), device=table.device)[rows]
+        had = None if seen is None else seen.take(some, latest=len(seen.items))
         ranks.append(rank_among_all(scores, target, had))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
+
+
+def _blocks(n: int, scores: int) -> Iterator[slice]:
+    """Cut n users, each with so many scores, into blocks."""
+    size = max(1, min(BLOCK_USERS, BLOCK_SCORES // scores))
+    return (slice(start, start + size) for start in range(0, n, size))
 
 
 def rank_among_all(scores: Tensor, target: Tensor, had: Ragged | None) -> Tensor:

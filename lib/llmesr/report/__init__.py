@@ -13,5 +13,6 @@ METHOD_NAMES = {
     "whitenrec": "WhitenRec+",
     "unisrec": "UniSRec",
     "alphafuse": "AlphaFuse",
+    "dualmatch": "DualMatch",
 }
 BACKBONE_NAMES = {"untrained": "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}

@@ -44,18 +44,29 @@ def similar_users(embeddings: np.ndarray, neighbours: int, measure: str, exact_u
     Raises:
         InputError: there is one user only, so nobody can teach.
     """
-    n_users = len(embeddings)
-    top = _teachers(n_users, neighbours)
-    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+    return Neighbours(*nearest(embeddings, _teachers(len(embeddings), neighbours), measure, exact_up_to))
+
+
+def nearest(vectors: np.ndarray, top: int, measure: str, exact_up_to: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest others of every row: their rows and scores, (n, top) each, nearest first.
+
+    Args:
+        vectors: (n, L).
+        top: how many; n - 1 if there are fewer.
+        measure: `cosine`, `inner_product` or `l2`.
+        exact_up_to: more rows than this are searched approximately.
+    """
+    n, top = len(vectors), min(top, len(vectors) - 1)
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if measure == "cosine":
         vectors = vectors.copy()
         faiss.normalize_L2(vectors)
-    scores, found = _search(vectors, top + 1, measure, exact=n_users <= exact_up_to)
-    # The user itself is usually, but not always, among the top N + 1: users with equal texts have equal vectors,
-    # and by inner product a longer vector can come first. Drop the user where found, else the last.
-    drop = found == np.arange(n_users)[:, None]
+    scores, found = _search(vectors, top + 1, measure, exact=n <= exact_up_to)
+    # The row itself is usually, but not always, among the top N + 1: users with equal texts have equal vectors,
+    # and by inner product a longer vector can come first. Drop it where found, else the last.
+    drop = found == np.arange(n)[:, None]
     drop[~drop.any(1), -1] = True
-    return Neighbours(found[~drop].reshape(n_users, top).astype(np.int64), scores[~drop].reshape(n_users, top))
+    return found[~drop].reshape(n, top).astype(np.int64), scores[~drop].reshape(n, top)
 
 
 def _search(vectors: np.ndarray, top: int, measure: str, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:

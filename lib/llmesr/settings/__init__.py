@@ -14,7 +14,18 @@ from yaml.error import MarkedYAMLError
 from llmesr.errors import InputError
 from llmesr.paths import from_root, shown
 from llmesr.settings.backbones import Bert4Rec, Gru4Rec, Model, SasRec
-from llmesr.settings.methods import AlphaFuse, Cities, LlmEsr, Melt, Plain, RlmRecCon, RlmRecGen, UniSRec, WhitenRec
+from llmesr.settings.methods import (
+    AlphaFuse,
+    Cities,
+    DualMatch,
+    LlmEsr,
+    Melt,
+    Plain,
+    RlmRecCon,
+    RlmRecGen,
+    UniSRec,
+    WhitenRec,
+)
 from llmesr.settings.schema import (
     ApiEncoder,
     DepartmentRecipe,
@@ -31,6 +42,7 @@ __all__ = [
     "Bert4Rec",
     "Cities",
     "DepartmentRecipe",
+    "DualMatch",
     "Gru4Rec",
     "LlmEsr",
     "LocalEncoder",

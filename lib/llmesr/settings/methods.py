@@ -7,7 +7,17 @@ from pydantic import Field
 from llmesr.settings.base import Positive, Section, Share
 
 MethodName = Literal[
-    "none", "cities", "melt", "rlmrec_con", "rlmrec_gen", "llminit", "llmesr", "whitenrec", "unisrec", "alphafuse"
+    "none",
+    "cities",
+    "melt",
+    "rlmrec_con",
+    "rlmrec_gen",
+    "llminit",
+    "llmesr",
+    "whitenrec",
+    "unisrec",
+    "alphafuse",
+    "dualmatch",
 ]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -95,6 +105,17 @@ class AlphaFuse(Section):
     null_space: Positive
 
 
+class DualMatch(Section):
+    """DualMatch's own settings."""
+
+    neighbours: Positive
+    text: bool
+    together: bool
+    popularity: bool
+    whitening: Annotated[float, Field(ge=0, le=1)]
+    exact_up_to: Positive
+
+
 class Methods(Section):
     """One section a method."""
 
@@ -108,3 +129,4 @@ class Methods(Section):
     whitenrec: WhitenRec
     unisrec: UniSRec
     alphafuse: AlphaFuse
+    dualmatch: DualMatch

@@ -18,7 +18,7 @@ from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.contract import Lesson
 from llmesr.models.methods import Recommender
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import item_table, represent, sampled_ranks
+from llmesr.models.scoring import item_table, represent, rescorer, sampled_ranks
 from llmesr.prepare.dataset import Targets
 from llmesr.settings import Train
 from llmesr.train import checkpoint
@@ -96,7 +96,12 @@ def lesson(model: Recommender, task: Task, seed: int, epoch: int, team: Team) ->
         return represent_together(model, task, sequences, everyone, team)
 
     students = partial(represent_together, model, task, task.sequences, team=team, hide_last=True)
-    return Lesson(epoch, seed, task.sequences, students, encode)
+    held_out = task.targets(epoch)
+    asked, answers = (
+        torch.tensor(part, dtype=torch.int64, device=task.sequences.items.device)
+        for part in (held_out.users, held_out.items)
+    )
+    return Lesson(epoch, seed, task.sequences, students, encode, asked, answers)
 
 
 def represent_together(
@@ -112,7 +117,9 @@ def validate(model: Recommender, task: Task, team: Team, epoch: int = 0) -> dict
     targets = task.targets(epoch)
     users = torch.tensor(targets.users, dtype=torch.int64, device=task.sequences.items.device)
     states = represent_together(model, task, task.sequences, users, team)
-    ranks = sampled_ranks(states, item_table(model, task.n_items), targets.items, targets.negatives)
+    table = item_table(model, task.n_items)
+    histories = task.sequences.take(users, len(task.sequences.items))
+    ranks = sampled_ranks(states, table, targets.items, targets.negatives, rescorer(model, histories))
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
 

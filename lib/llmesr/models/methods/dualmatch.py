@@ -1,0 +1,71 @@
+"""DualMatch, this repository's own method: two views of an item in one vector, and matches with the history at the end.
+
+In training, an item is its text, through one linear map, plus an ID embedding that starts at zero, so that an item
+that hardly occurs stays what its text says. The loss is the likelihood of the next item among all.
+After training, what is like the items of a history, by text and by who has both, is added to the score
+(`models/matching.py`); six weights for that are the most likely ones on validation.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmesr.models.contract import Lesson
+from llmesr.models.ingredients import Ingredients, for_items
+from llmesr.models.matching import Matcher
+from llmesr.models.methods.single_view import SingleView
+from llmesr.models.whitening import whiten
+from llmesr.prepare.dataset import Sequences
+from llmesr.retrieve.items import alike_by_text, bought_together
+from llmesr.settings import DualMatch as DualMatchSettings
+
+
+class TextAndId(nn.Module):
+    """Item ids → A(text) + ID embedding."""
+
+    def __init__(self, text: Tensor, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("text", text, persistent=False)  # (V + 2, L), frozen
+        self.adapter = nn.Linear(text.shape[1], hidden, bias=False)
+        self.ids = nn.Embedding(len(text), hidden, padding_idx=0)
+        nn.init.zeros_(self.ids.weight)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return the vectors (…, D) of items (…)."""
+        return self.adapter(F.embedding(items, self.text)) + self.ids(items)
+
+
+class DualMatch(SingleView):
+    """A backbone over text and ID, and a matcher that is fitted when training is over."""
+
+    def __init__(self, given: Ingredients, settings: DualMatchSettings) -> None:
+        texts = given.embeddings.items[1:]
+        centred = texts - texts.mean(0)
+        spread = max(float((centred**2).sum(1).mean()) ** 0.5, 1e-12)  # rows of length about one
+        super().__init__(given.backbone, TextAndId(for_items(centred / spread), given.hidden))
+        self.matcher = Matcher(len(texts), settings.neighbours)
+        self.settings = settings
+        self._texts = texts
+
+    def finish(self, lesson: Lesson) -> None:
+        """Make the lists of items that are alike, and fit the weights to the validation items."""
+        matcher, settings, sequences = self.matcher, self.settings, lesson.sequences
+        n_items = len(self._texts)
+        if settings.text:
+            vectors = whiten(self._texts, power=settings.whitening)
+            matcher.text.fill(alike_by_text(vectors, settings.neighbours, settings.exact_up_to))
+        if settings.together:
+            train = Sequences(sequences.items.cpu().numpy(), sequences.offsets.cpu().numpy())
+            matcher.together.fill(bought_together(train, n_items, settings.neighbours))
+        if settings.popularity:
+            matcher.count(sequences.items)
+        histories = sequences.take(lesson.asked, len(sequences.items))
+        with torch.no_grad():
+            table = self.item_vectors(torch.arange(n_items + 1, device=sequences.items.device))
+            scores = lesson.encode(histories) @ table.T
+            matcher.fit(scores, histories, lesson.answers, lesson.seed)
+
+
+def build(settings: DualMatchSettings, given: Ingredients) -> DualMatch:
+    """Build DualMatch."""
+    return DualMatch(given, settings)
