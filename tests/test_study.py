@@ -1,5 +1,7 @@
 """Studies: a variant is LLM-ESR with one thing changed, and all else as it was."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,16 +11,18 @@ from llmesr.errors import InputError
 from llmesr.paths import results, variant_folder
 from llmesr.settings import load
 
+
+def row(about, label, change, method="llmesr"):
+    """Make a variant as the settings file has it."""
+    return {"study": about, "method": method, "label": label, "change": change}
+
+
 VARIANTS = {
-    "no-fusion": {
-        "study": "ablation",
-        "label": "w/o cross-attention",
-        "change": {"methods": {"llmesr": {"fusion": False}}},
-    },
-    "nothing": {"study": "ablation", "label": "the same", "change": {}},
-    "alpha-1": {"study": "hyperparameters", "label": "α = 1", "change": {"methods": {"llmesr": {"alpha": 1.0}}}},
-    "collaborative": {"study": "similarity", "label": "states", "change": {"retrieve": {"source": "collaborative"}}},
-    "titles": {"study": "language", "label": "titles", "change": {"embed": {"item_template": "{title}"}}},
+    "no-fusion": row("ablation", "w/o cross-attention", {"methods": {"llmesr": {"fusion": False}}}),
+    "nothing": row("ablation", "the same", {}),
+    "alpha-1": row("hyperparameters", "α = 1", {"methods": {"llmesr": {"alpha": 1.0}}}),
+    "collaborative": row("similarity", "states", {"retrieve": {"source": "collaborative"}}),
+    "titles": row("language", "titles", {"embed": {"item_template": "{title}"}}),
 }
 
 
@@ -66,9 +70,19 @@ def test_bad_variants_are_named(settings):
 @pytest.mark.parametrize("file", ["params.yaml", paths.TINY_PARAMS])
 def test_every_variant_of_the_settings_files_is_valid_and_changes_something(file):
     whole = load(ROOT / file)
-    for variant in whole.study.variants:
-        assert study.changed(whole, variant) != whole, variant
+    for variant, about in whole.study.variants.items():
+        assert study.changed(whole, variant) != whole or about.method != study.METHOD, variant
     assert {about.study for about in whole.study.variants.values()} == set(study.STUDIES)
+
+
+def test_a_variant_of_another_method_is_that_method(settings, data):
+    plain = row("stronger", "None", {"train": {"loss": "cross_entropy"}}, "none")
+    study.run(changed(settings, study__variants={"plain": plain}), data, "plain")
+    account = json.loads((variant_folder("tiny", "plain") / "1" / "run.json").read_text())
+    assert account["method"] == "none"
+    plain["change"] = {"methods": {"llmesr": {"alpha": 0.1}}}
+    with pytest.raises(InputError, match=r"'study.variants.plain.change' names 'llmesr', which has no effect"):
+        study.changed(changed(settings, study__variants={"plain": plain}), "plain")
 
 
 def test_a_variant_that_changes_nothing_is_the_run_itself(settings, data):

@@ -1,7 +1,7 @@
 """Switch the dataset or the methods, or list the runs or the variants, from the command line.
 
 `python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
-without such a file only `data.name` and `data.source` change. `--all-methods` puts every method into
+without such a file only `data.name` and `data.source` change. `--all-methods` puts the paper's and our own into
 `matrix.methods`. `--runs` prints the DVC targets of all runs, the slowest first, `--variants` those of the study.
 """
 
@@ -50,13 +50,17 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
     _change(yaml, changes, file, preset or file)
 
 
+STUDIED_ONLY = ("whitenrec", "unisrec", "alphafuse")
+"""Methods that are rows of the study `stronger`, on one backbone."""
+
+
 def all_methods(file: Path = ROOT / "params.yaml") -> None:
-    """Put every method that there is into `matrix.methods` of a settings file.
+    """Put the paper's methods and our own into `matrix.methods` of a settings file.
 
     Raises:
         InputError: the file is no YAML or has no such key.
     """
-    methods = CommentedSeq(get_args(MethodName))
+    methods = CommentedSeq(name for name in get_args(MethodName) if name not in STUDIED_ONLY)
     methods.fa.set_flow_style()
     _change(_yaml(), {"matrix.methods": methods}, file, file)
 

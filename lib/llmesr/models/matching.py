@@ -1,7 +1,7 @@
 """Matches at inference: what of the catalogue is like the items of a history, by text and by who has both.
 
 No part of it is trained by gradient steps over users. How much each match counts beside the recommender's own score,
-and how that depends on an item's popularity, are six numbers, the most likely ones on validation.
+and how that depends on an item's popularity, are seven numbers, the most likely ones on validation.
 """
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from llmesr.models.ragged import Ragged
 
-WEIGHTS = ("score", "text", "together", "popularity", "text × popularity", "together × popularity")
+WEIGHTS = ("score", "text", "together", "popularity", "popularity²", "text × popularity", "together × popularity")
+"""The square is there for items that are rare in training because they are new."""
 MOST_COLUMNS = 2**13
 """Items among which the weights are fitted at most, drawn at random."""
 MOST_SCORES = 2**24
@@ -56,7 +57,7 @@ class Matcher(nn.Module):
     """Both matches and their weights.
 
     Attributes:
-        weights: (6,) as `WEIGHTS`; until they are fitted only the recommender's own score counts.
+        weights: (7,) as `WEIGHTS`; until they are fitted only the recommender's own score counts.
         popularity: (V + 1,) log(1 + training count), standardised over items.
     """
 
@@ -64,7 +65,7 @@ class Matcher(nn.Module):
         super().__init__()
         self.text, self.together = Lists(n_items, neighbours), Lists(n_items, neighbours)
         self.register_buffer("popularity", torch.zeros(n_items + 1))
-        self.register_buffer("weights", torch.tensor([1.0, 0, 0, 0, 0, 0]))
+        self.register_buffer("weights", F.one_hot(torch.tensor(0), len(WEIGHTS)).float())
 
     @property
     def is_fitted(self) -> bool:
@@ -77,10 +78,10 @@ class Matcher(nn.Module):
         self.popularity.copy_((logs - logs[1:].mean()) / logs[1:].std().clamp(min=1e-6))
 
     def parts(self, scores: Tensor, histories: Ragged) -> Tensor:
-        """List what is weighted: (6, B, V + 1)."""
+        """List what is weighted: (7, B, V + 1)."""
         text, together = self.text.pooled(histories, "amax"), self.together.pooled(histories, "sum")
-        popularity = self.popularity.expand_as(scores)
-        return torch.stack([scores, text, together, popularity, text * popularity, together * popularity])
+        popular = self.popularity.expand_as(scores)
+        return torch.stack([scores, text, together, popular, popular**2, text * popular, together * popular])
 
     def forward(self, scores: Tensor, histories: Ragged) -> Tensor:
         """Add the weighted matches of B histories to a recommender's scores (B, V + 1)."""
@@ -107,14 +108,14 @@ class Matcher(nn.Module):
         impossible = torch.zeros(len(rows), width, dtype=torch.bool, device=scores.device)
         impossible[had.row, had.items] = True
         impossible.scatter_(1, answers[rows, None], value=True)  # which stands in front instead
-        own = parts.gather(2, answers[rows, None].expand(len(parts), -1, 1))  # (6, n, 1)
+        own = parts.gather(2, answers[rows, None].expand(len(parts), -1, 1))  # (7, n, 1)
         parts = torch.cat([own, parts[:, :, columns]], 2)
         impossible = F.pad(impossible[:, columns], (1, 0))
         self.weights.copy_(_most_likely(parts, impossible, self.weights))
 
 
 def _most_likely(parts: Tensor, impossible: Tensor, start: Tensor) -> Tensor:
-    """Maximise the likelihood of column 0 of Σ w · parts (6, n, 1 + m) over the weights w: a convex problem."""
+    """Maximise the likelihood of column 0 of Σ w · parts (7, n, 1 + m) over the weights w: a convex problem."""
     spread = parts.flatten(1).std(1).clamp(min=1e-6)  # parts of one spread are easier to descend on
     parts = parts / spread[:, None, None]
     weights = (start * spread).requires_grad_()

@@ -179,17 +179,19 @@ class Variant(Section):
 
     Attributes:
         study: the question that it belongs to.
+        method: whose settings are changed.
         label: what tables and figures call it.
         change: sections and keys of the settings, as they stand there, with other values.
     """
 
-    study: Literal["ablation", "hyperparameters", "similarity", "language"]
+    study: Literal["ablation", "hyperparameters", "similarity", "language", "stronger"]
+    method: MethodName
     label: str
     change: dict[str, Any]
 
 
 class Study(Section):
-    """Long studies: LLM-ESR with one thing changed, on one backbone."""
+    """Long studies: a method with something changed, on one backbone."""
 
     backbone: BackboneName
     seeds: Annotated[tuple[Seed, ...], *Several]

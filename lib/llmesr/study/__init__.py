@@ -1,4 +1,4 @@
-"""Studies: LLM-ESR with one thing changed, all else equal. `make study` runs them; `dvc repro` alone does not."""
+"""Studies: a method with something changed, all else equal. `make study` runs them; `dvc repro` alone does not."""
 
 from typing import Any
 
@@ -19,9 +19,10 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 METHOD = "llmesr"
+"""With which variants are compared."""
 EFFECTIVE = {"embed", "retrieve", "model", "backbones", "methods", "train", "evaluate"}
-"""Sections that a variant may change; of backbones and methods only those of the study."""
-STUDIES = ("ablation", "hyperparameters", "similarity", "language")
+"""Sections that a variant may change; of backbones only the study's, of methods only its own."""
+STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger")
 
 
 def changed(settings: Settings, variant: str) -> Settings:
@@ -32,9 +33,10 @@ def changed(settings: Settings, variant: str) -> Settings:
     """
     if variant not in settings.study.variants:
         raise InputError(f"'{variant}' is not among 'study.variants': {', '.join(settings.study.variants)}")
-    change = settings.study.variants[variant].change
+    about = settings.study.variants[variant]
+    change = about.change
     backbones, methods = change.get("backbones", {}), change.get("methods", {})
-    idle = [*(set(change) - EFFECTIVE), *(set(backbones) - {settings.study.backbone}), *(set(methods) - {METHOD})]
+    idle = [*(set(change) - EFFECTIVE), *(set(backbones) - {settings.study.backbone}), *(set(methods) - {about.method})]
     if idle:
         raise InputError(
             f"'study.variants.{variant}.change' names '{min(idle)}', which has no effect on a variant: remove it"
@@ -69,7 +71,7 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
         InputError: the variant is not valid, or what it needs of earlier stages is missing.
     """
     own = changed(settings, variant)
-    backbone = settings.study.backbone
+    backbone, method = settings.study.backbone, settings.study.variants[variant].method
     _has_its_like(settings)
     split = evaluate.read_test_split(data, pick_device(own.train.device))
     same = own.embed == settings.embed and own.model.hidden == settings.model.hidden
@@ -77,7 +79,7 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
     judged = []
     for seed in settings.study.seeds:
         similar = _teachers(own, settings, data, vectors, seed)
-        trained = train.run(own, data, vectors, similar, backbone, METHOD, seed, variant=variant)
+        trained = train.run(own, data, vectors, similar, backbone, method, seed, variant=variant)
         judged.append(evaluate.judge(trained, split, data, own))
     found = evaluate.frames(judged, split, data, own)
     named = pl.lit(variant).alias("method")
