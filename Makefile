@@ -55,6 +55,7 @@ bench: data strip $(OTHERS)/.installed  ## Time ours against RecBole, a plain re
 	$(BIN)/python -m benchmarks $(BENCH)
 
 $(OTHERS)/.installed: benchmarks/requirements-recbole.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"
 	$(PYTHON) -m venv $(OTHERS)
 	$(OTHERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
