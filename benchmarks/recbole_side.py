@@ -65,7 +65,9 @@ def main() -> None:
     trainer.evaluate(valid, load_best_model=False)
     values = {"epoch_seconds": epoch, "evaluation_seconds": time.perf_counter() - began}
     whole = share.done == len(share)
-    note = f"{len(share)} batches an epoch" + ("" if whole else f", timed on the first {share.done}")
+    note = f"{len(train._dataset):,} rows in {len(share)} batches" + (
+        "" if whole else f", timed on the first {share.done}"
+    )
     print(json.dumps({"values": values, "note": note}), flush=True)
 
 

@@ -44,6 +44,8 @@ HEADINGS = {
 }
 COSTS = ("epoch_seconds", "evaluation_seconds", "seconds", "texts_per_second", "tokens_per_second", "peak_rss_mb")
 """What is related to ours."""
+FINE = ("ndcg10", "same_neighbours")
+"""What is written with a digit more."""
 NOT_TOLD = {("floor", "peak_rss_mb")}
 """What is measured and means nothing: the memory of the copies that the floor is measured by."""
 
@@ -157,14 +159,15 @@ def _cell(row: Row | None) -> str:
     """Write median (least–most), and how many times ours that is."""
     if row is None:
         return "–"
-    text = _number(row.value)
+    digits = 4 if row.what in FINE else 3
+    text = _number(row.value, digits)
     if row.repeats > 1:
-        text += f" ({_number(row.low)}–{_number(row.high)})"
+        text += f" ({_number(row.low, digits)}–{_number(row.high, digits)})"
     if row.times_ours is not None:
         spread = f" ({_number(row.times_low)}–{_number(row.times_high)})" if row.repeats > 1 else ""
         text += f"; **{_number(row.times_ours)} ×**{spread}"
     return text
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
