@@ -1,13 +1,15 @@
 # `make` alone prints what there is. Everything below needs only Python 3.11+, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where those lie that `make bench` compares us with: they want other versions than we do.
+OTHERS := benchmarks/.venv-recbole
 # Runs trained at the same time, each on `train.threads` threads.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STRIP := --keep-id --extra-keys metadata.language_info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data strip repro study test lint format lab book readme lock clean
+.PHONY: help setup data strip repro study test bench lint format lab book readme lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +49,17 @@ test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	rm -rf artifacts/tiny* results/tiny* runs/tiny*
 	pytest
 	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+bench: data strip $(OTHERS)/.installed  ## Time ours against RecBole, a plain reference and others (BENCH="--only …")
+	dvc repro retrieve
+	$(BIN)/python -m benchmarks $(BENCH)
+	dvc repro benchmarks/dvc.yaml
+
+$(OTHERS)/.installed: benchmarks/requirements-recbole.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 lint: setup  ## Check style
 	ruff check . && ruff format --check .

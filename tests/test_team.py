@@ -54,7 +54,8 @@ def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shel
 def test_shares_add_up_to_the_loss_even_if_some_process_has_none(build, tiny, sequences, backbone, size, users):
     model = build(backbone).eval()  # no dropout
     model.start_epoch(lesson(model, sequences))
-    task, ranking = Task(sequences, 48, 20, None), RankingLoss(tiny.train, NegativeSampler(sequences, 48))
+    task = Task(sequences, 48, 20, None)
+    ranking = RankingLoss(train.with_loss(tiny.train, "none"), NegativeSampler(sequences, 48))
 
     def loss(team):
         torch.manual_seed(0)  # every process draws the same batch

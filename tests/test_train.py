@@ -284,7 +284,7 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     task = Task(whole, 48, 20, None)
     model.neighbours = torch.tensor([[1], [0]])
     model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None, None, None))
-    ranking = RankingLoss(tiny.train, NegativeSampler(whole, 48))
+    ranking = RankingLoss(train.with_loss(tiny.train, "none"), NegativeSampler(whole, 48))
     loss = step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE)
     assert loss.item() > 0
     model.settings = model.settings.model_copy(update={"alpha": 0.0})

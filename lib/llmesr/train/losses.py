@@ -54,6 +54,8 @@ class RankingLoss:
                 return sampled_softmax(states, table, positives, compared, self.sampler.proposal[ids - 1])
             case "cross_entropy":
                 return cross_entropy(states, table, positives, compared)
+            case other:
+                raise ValueError(f"'{other}' is no loss: `train.with_loss` says which it stands for")
 
 
 def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
