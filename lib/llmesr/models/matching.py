@@ -1,5 +1,8 @@
 """Matches at inference: what of the catalogue is like the items of a history, by text and by who has both.
 
+An item is not like itself: where evaluation leaves out what a user has had, except the answer, that would give away
+an answer that was had before.
+
 No part of it is trained by gradient steps over users. How much each match counts beside the recommender's own score,
 and how that depends on an item's popularity, are eight numbers, the most likely ones on validation.
 """
