@@ -4,7 +4,7 @@ An item is not like itself: where evaluation leaves out what a user has had, exc
 an answer that was had before.
 
 No part of it is trained by gradient steps over users. How much each match counts beside the recommender's own score,
-and how that depends on an item's popularity, are eight numbers, the most likely ones on validation.
+and how that depends on an item's popularity, are seven numbers, the most likely ones on validation.
 """
 
 import numpy as np
@@ -15,17 +15,8 @@ from torch import Tensor, nn
 
 from llmesr.models.ragged import Ragged
 
-WEIGHTS = (
-    "score",
-    "text",
-    "together",
-    "again",
-    "popularity",
-    "popularity²",
-    "text × popularity",
-    "together × popularity",
-)
-"""The square is there for items that are rare in training because they are new; `again` for what was had before."""
+WEIGHTS = ("score", "text", "together", "popularity", "popularity²", "text × popularity", "together × popularity")
+"""The square is there for items that are rare in training because they are new."""
 MOST_COLUMNS = 2**13
 """Items among which the weights are fitted at most, drawn at random."""
 MOST_SCORES = 2**24
@@ -69,7 +60,7 @@ class Matcher(nn.Module):
     """Both matches and their weights.
 
     Attributes:
-        weights: (8,) as `WEIGHTS`; until they are fitted only the recommender's own score counts.
+        weights: (7,) as `WEIGHTS`; until they are fitted only the recommender's own score counts.
         popularity: (V + 1,) log(1 + training count), standardised over items.
     """
 
@@ -90,21 +81,19 @@ class Matcher(nn.Module):
         self.popularity.copy_((logs - logs[1:].mean()) / logs[1:].std().clamp(min=1e-6))
 
     def parts(self, scores: Tensor, histories: Ragged) -> Tensor:
-        """List what is weighted: (8, B, V + 1)."""
+        """List what is weighted: (7, B, V + 1)."""
         text, together = self.text.pooled(histories, "amax"), self.together.pooled(histories, "sum")
-        again = _had(histories, scores.shape[1]).to(scores.dtype)
         popular = self.popularity.expand_as(scores)
-        return torch.stack([scores, text, together, again, popular, popular**2, text * popular, together * popular])
+        return torch.stack([scores, text, together, popular, popular**2, text * popular, together * popular])
 
     def forward(self, scores: Tensor, histories: Ragged) -> Tensor:
         """Add the weighted matches of B histories to a recommender's scores (B, V + 1)."""
         return torch.tensordot(self.weights, self.parts(scores, histories), 1)
 
     def fit(self, scores: Tensor, histories: Ragged, answers: Tensor, seed: int) -> None:
-        """Find the weights with which held-out items are the most likely among all items.
+        """Find the weights with which held-out items are the most likely, among all that their users have not had.
 
-        Where nobody ever comes back to an item, what a user has had is left out. Of very many items and users a random
-        part is looked at.
+        Of very many items and users a random part is looked at.
 
         Args:
             scores: (n, V + 1) the recommender's own.
@@ -117,26 +106,19 @@ class Matcher(nn.Module):
         columns = torch.randperm(width - 1, generator=chance)[:MOST_COLUMNS].sort().values.to(scores.device) + 1
         most = max(1, MOST_SCORES // len(columns))
         rows = torch.randperm(n, generator=chance)[:most].sort().values.to(scores.device)
-        parts = self.parts(scores[rows], histories.take(rows, len(histories.items)))
-        had = _had(histories, width)
-        comes_back = had.gather(1, answers[:, None]).any()
-        impossible = torch.zeros_like(had[rows]) if comes_back else had[rows]
+        had = histories.take(rows, len(histories.items))
+        parts = self.parts(scores[rows], had)
+        impossible = torch.zeros(len(rows), width, dtype=torch.bool, device=scores.device)
+        impossible[had.row, had.items] = True
         impossible.scatter_(1, answers[rows, None], value=True)  # which stands in front instead
-        own = parts.gather(2, answers[rows, None].expand(len(parts), -1, 1))  # (8, n, 1)
+        own = parts.gather(2, answers[rows, None].expand(len(parts), -1, 1))  # (7, n, 1)
         parts = torch.cat([own, parts[:, :, columns]], 2)
         impossible = F.pad(impossible[:, columns], (1, 0))
         self.weights.copy_(_most_likely(parts, impossible, self.weights))
 
 
-def _had(histories: Ragged, width: int) -> Tensor:
-    """Say for each of B histories and each item whether it occurs: (B, V + 1)."""
-    had = torch.zeros(len(histories.lengths), width, dtype=torch.bool, device=histories.items.device)
-    had[histories.row, histories.items] = True
-    return had
-
-
 def _most_likely(parts: Tensor, impossible: Tensor, start: Tensor) -> Tensor:
-    """Maximise the likelihood of column 0 of Σ w · parts (8, n, 1 + m) over the weights w: a convex problem."""
+    """Maximise the likelihood of column 0 of Σ w · parts (7, n, 1 + m) over the weights w: a convex problem."""
     spread = parts.flatten(1).std(1).clamp(min=1e-6)  # parts of one spread are easier to descend on
     parts = parts / spread[:, None, None]
     weights = (start * spread).requires_grad_()

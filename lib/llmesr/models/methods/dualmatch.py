@@ -3,7 +3,7 @@
 In training, an item is its text, through one linear map, plus an ID embedding that starts at zero, so that an item
 that hardly occurs stays what its text says. The loss is the likelihood of the next item among all.
 After training, what is like the items of a history, by text and by who has both, is added to the score
-(`models/matching.py`); eight weights for that are the most likely ones on validation.
+(`models/matching.py`); seven weights for that are the most likely ones on validation.
 """
 
 import torch
