@@ -3,13 +3,15 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
-from conftest import ALONE, changed, lesson, ragged
-from llmesr import train
+from conftest import ALONE, ROOT, changed, lesson, ragged
+from diskcache import Cache
+from llmesr import embed, train
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch
-from llmesr.paths import artifact
+from llmesr.paths import artifact, embedding_cache
 from llmesr.train.__main__ import main
 from llmesr.train.loop import Task, step_loss
 from llmesr.train.losses import RankingLoss
@@ -25,6 +27,12 @@ from llmesr.train.losses import RankingLoss
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.team import Team
 sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml"), "--backbone", "{}", "--method", "{}"]
+main()
+"""
+EMBED = """
+import sys
+from llmesr.embed.__main__ import main
+sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml")]
 main()
 """
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # what `accelerate launch` does with GPUs
@@ -46,6 +54,20 @@ def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shel
     for name, value in alone.model.state_dict().items():
         if not name.endswith("key_value.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
             torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_two_processes_encode_what_one_does_each_text_once(tiny, data, shell):
+    model = str(ROOT / tiny.embed.encoders["minilm"].model)
+    settings = changed(tiny, embed__encoders__minilm__model=model, embed__encoders__minilm__dtype="float32")
+    team = shell(settings, EMBED, *TWO)
+    said, _ = team.communicate(timeout=120)
+    assert team.returncode == 0, said[-3000:]
+    together = embed.load("tiny")
+    with Cache(str(embedding_cache())) as cache:
+        assert len(cache) == len({*embed.prompts(data, settings)[0], *embed.prompts(data, settings)[1]})
+    texts = embed.prompts(data, settings)
+    for made, own in zip((together.items[1:], together.users), texts, strict=True):
+        np.testing.assert_allclose(made, embed.encode(own, settings, cached=False), atol=1e-6)
 
 
 @pytest.mark.parametrize("users", [1, 5])

@@ -11,7 +11,17 @@ from llmesr.paths import ROOT, replacing, results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
-STUDIES = ("ablation", "hyperparameters", "similarity")
+STUDIES = {
+    "complete-journey": ("ablation", "hyperparameters", "similarity", "stronger"),
+    "office-products": ("stronger",),
+}
+BENCHMARKS = {
+    "epoch_seconds": "an epoch",
+    "evaluation_seconds": "full ranking",
+    "texts_per_second": "texts a second",
+    "seconds": "all similar users",
+}
+"""What of `benchmarks.csv` is shown, and what to call it."""
 CARD = {
     "users": "Users",
     "items": "Items",
@@ -62,6 +72,20 @@ def choices_table() -> str:
     return "\n".join(lines)
 
 
+def benchmarks_table(name: str) -> str:
+    """Lay out our times beside the others', a row a comparison: the median of the ratios within a repeat."""
+    kept = pl.read_csv(results(name) / "benchmarks.csv").filter(pl.col("what").is_in(list(BENCHMARKS)))
+    ours = kept.filter(pl.col("times_ours").is_null()).select("room", "subject", "what", mine="value")
+    paired = kept.filter(pl.col("times_ours").is_not_null()).join(ours, on=["room", "subject", "what"])
+    lines = ["| | Ours | Beside it | | × ours |", "| --- | ---: | --- | ---: | ---: |"]
+    for row in paired.iter_rows(named=True):
+        about = f"{row['subject']}: {BENCHMARKS[row['what']]}"
+        lines.append(
+            f"| {about} | {row['mine']:.3g} | {row['system']} | {row['value']:.3g} | {row['times_ours']:.3g} |"
+        )
+    return "\n".join(lines)
+
+
 def blocks() -> dict[str, str]:
     """Give the content of every marked block of README."""
     content = {"datasets": dataset_table(), "choices": choices_table(), "authors": authors_table()}
@@ -71,8 +95,10 @@ def blocks() -> dict[str, str]:
         for protocol in ("sampled100", "full"):
             content[f"{name} {protocol}"] = tables.overall(metrics, protocol, "NDCG@10", tests)
     first = next(iter(DATASETS))
-    for study in STUDIES:
-        content[f"{first} {study}"] = (results(first) / f"{study}.md").read_text(encoding="utf-8").strip()
+    for name, studies in STUDIES.items():
+        for study in studies:
+            content[f"{name} {study}"] = (results(name) / f"{study}.md").read_text(encoding="utf-8").strip()
+    content["benchmarks"] = benchmarks_table(first)
     content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
 
