@@ -13,7 +13,6 @@ from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
 STUDIES = {
     "complete-journey": ("ablation", "hyperparameters", "similarity", "stronger"),
-    "office-products": ("stronger",),
 }
 BENCHMARKS = {
     "epoch_seconds": "an epoch",
