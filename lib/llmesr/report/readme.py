@@ -85,6 +85,20 @@ def benchmarks_table(name: str) -> str:
     return "\n".join(lines)
 
 
+def short_table(name: str, backbone: str) -> str:
+    """Lay out NDCG@10 of one backbone's methods, means over seeds, under both protocols."""
+    kept = published.load(name).filter(backbone=backbone, metric="NDCG@10")
+    means = kept.group_by("method", "protocol", "group", maintain_order=True).agg(pl.col("value").mean())
+    value = {(method, protocol, group): mean for method, protocol, group, mean in means.iter_rows()}
+    columns = [(protocol, group) for protocol in ("sampled100", "full") for group in ("overall", "tail_item")]
+    heads = [f"{group.replace('_', ' ').capitalize()}, {protocol}" for protocol, group in columns]
+    lines = [f"| {BACKBONE_NAMES[backbone]} | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for method in kept["method"].unique(maintain_order=True):
+        cells = " | ".join(f"{value[method, protocol, group]:.4f}" for protocol, group in columns)
+        lines.append(f"| {METHOD_NAMES[method]} | {cells} |")
+    return "\n".join(lines)
+
+
 def blocks() -> dict[str, str]:
     """Give the content of every marked block of README."""
     content = {"datasets": dataset_table(), "choices": choices_table(), "authors": authors_table()}
@@ -97,6 +111,7 @@ def blocks() -> dict[str, str]:
     for name, studies in STUDIES.items():
         for study in studies:
             content[f"{name} {study}"] = (results(name) / f"{study}.md").read_text(encoding="utf-8").strip()
+    content["office-products short"] = short_table("office-products", "sasrec")
     content["benchmarks"] = benchmarks_table(first)
     content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
