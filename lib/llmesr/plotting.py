@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from llmesr.paths import replacing
 
-PALETTE = {"None": "#9aa5b1", "LLMInit": "#e0a458", "LLM-ESR": "#2f6f9f"}
+PALETTE = {"None": "#9aa5b1", "LLMInit": "#e0a458", "LLM-ESR": "#2f6f9f", "DualMatch": "#2b2b2b"}
 ACCENT, MARK = "#2f6f9f", "#c0392b"
 
 
