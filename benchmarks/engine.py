@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from llmesr import train
 from llmesr.metrics import ndcg
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import sampled_ranks
 from llmesr.train.loop import Fitted, Task, fit
@@ -22,7 +22,7 @@ from benchmarks.reference import Reference, like
 from benchmarks.timing import say, told
 
 
-def trained(given: Given, model: Recommender, task: Task, epochs: int) -> Fitted:
+def trained(given: Given, model: Method, task: Task, epochs: int) -> Fitted:
     """Train our way for exactly so many epochs."""
     settings = train.with_loss(given.settings.train, "llmesr")  # as the plain backbones', one negative a positive
     settings = settings.model_copy(update={"epochs": epochs, "patience": epochs + 1})

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -71,7 +71,7 @@ def main() -> None:
     )
 
 
-def _model(given: Given, job: dict) -> Recommender:
+def _model(given: Given, job: dict) -> Method:
     return given.build(job["backbone"], job["method"])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from llmesr import embed, models, retrieve, train
 from llmesr.embed import Embeddings
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
@@ -34,7 +34,7 @@ class Given:
         targets = train.validation_targets(self.data, self.settings, self.settings.prepare.seed)
         return Task(sequences, self.data.n_items, self.settings.model.max_length, targets)
 
-    def build(self, backbone: str, method: str) -> Recommender:
+    def build(self, backbone: str, method: str) -> Method:
         """Build a model, with the first of the settings' seeds."""
         seed = self.settings.matrix.seeds[0]
         return models.build(self.settings, backbone, method, seed, self.embeddings, self.similar)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from llmesr.metrics import hit_rate, ndcg
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.scoring import full_ranks, item_table, represent
 from llmesr.prepare.dataset import Dataset, Targets
 from llmesr.train.loop import Task
@@ -31,7 +31,7 @@ def ours(given: Given, backbone: str, epochs: int) -> tuple[dict[str, float], st
     return {"epoch_seconds": typical(seconds), "evaluation_seconds": typical(evaluations)}, note
 
 
-def _evaluate(given: Given, model: Recommender, task: Task) -> float:
+def _evaluate(given: Given, model: Method, task: Task) -> float:
     """Time HR@10 and NDCG@10 among all items; nothing is left out, as RecBole leaves out nothing."""
     began = time.perf_counter()
     asked = given.data.validation

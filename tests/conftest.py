@@ -15,7 +15,7 @@ from llmesr import models, paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
 from llmesr.models.contract import Lesson
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.paths import artifact
 from llmesr.prepare.dataset import Dataset, Targets
@@ -48,12 +48,12 @@ def ragged(*rows: list[int]) -> Ragged:
     return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
 
 
-def states_of(model: Recommender, sequences: Ragged) -> torch.Tensor:
+def states_of(model: Method, sequences: Ragged) -> torch.Tensor:
     """Encode sequences of N items with a method's own vectors: (N, W)."""
     return model.states(sequences, model.item_vectors(sequences.items))
 
 
-def lesson(model: Recommender, sequences: Ragged, epoch: int = 0) -> Lesson:
+def lesson(model: Method, sequences: Ragged, epoch: int = 0) -> Lesson:
     """Give a method its look at sequences of the tiny dataset's items."""
     few = np.arange(min(3, len(sequences.lengths)))
     held_out = Targets(few, few + 1, np.zeros((len(few), 1), np.int32))
@@ -111,10 +111,10 @@ def table(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callable[..., Recommender]:
+def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callable[..., Method]:
     """Build a method on a backbone, of the tiny dataset's sizes, with some settings changed."""
 
-    def make(backbone: str = "sasrec", method: str = "llmesr", seed: int = 0, **changes: Any) -> Recommender:
+    def make(backbone: str = "sasrec", method: str = "llmesr", seed: int = 0, **changes: Any) -> Method:
         return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
 
     return make

@@ -132,7 +132,7 @@ def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
 
 
 def rank(
-    model: train.Recommender, split: TestSplit, data: Dataset, settings: Settings, seed: int
+    model: train.Method, split: TestSplit, data: Dataset, settings: Settings, seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Rank the test items of all users under both protocols.
 

@@ -7,14 +7,14 @@ from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.ingredients import Ingredients
-from llmesr.models.methods import METHODS, Recommender
+from llmesr.models.methods import METHODS, Method
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 
 def build(
     settings: Settings, backbone: str, method: str, seed: int, embeddings: Embeddings, similar: Neighbours
-) -> Recommender:
+) -> Method:
     """Build a model, Xavier-normal but for the item tables that come with a value; the same seed, the same weights.
 
     Raises:

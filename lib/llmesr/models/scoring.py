@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmesr.models.contract import as_query
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 
 BLOCK_USERS = 512
@@ -19,7 +19,7 @@ BLOCK_SCORES = 2**26
 
 @torch.no_grad()
 def represent(
-    model: Recommender,
+    model: Method,
     sequences: Ragged,
     users: Tensor,
     n_items: int,
@@ -51,13 +51,13 @@ def represent(
     return torch.cat(found)
 
 
-def item_table(model: Recommender, n_items: int) -> Tensor:
+def item_table(model: Method, n_items: int) -> Tensor:
     """Return the vectors of all items, (V + 1, W); row 0 is the padding's."""
     return _readable(model, n_items)[:-1]
 
 
 @torch.no_grad()
-def _readable(model: Recommender, n_items: int) -> Tensor:
+def _readable(model: Method, n_items: int) -> Tensor:
     """Return the vectors of all that a sequence may hold, without dropout: items and [MASK], (V + 2, W)."""
     was_training = model.training
     table = model.eval().item_vectors(torch.arange(n_items + 2, device=next(model.parameters()).device))
@@ -69,7 +69,7 @@ Rescorer = Callable[[Tensor, slice], Tensor]
 """Scores of all items (b, V + 1) for the rows of a slice → what they are with a method's matches."""
 
 
-def rescorer(model: Recommender, histories: Ragged) -> Rescorer | None:
+def rescorer(model: Method, histories: Ragged) -> Rescorer | None:
     """Give what a method makes of the scores of histories, or None if the product of state and item is all."""
     matcher = getattr(model, "matcher", None)
     if matcher is None or not matcher.is_fitted:
@@ -83,7 +83,7 @@ def rescorer(model: Recommender, histories: Ragged) -> Rescorer | None:
 
 
 @torch.no_grad()
-def recommend(model: Recommender, history: Ragged, n_items: int, k: int) -> list[int]:
+def recommend(model: Method, history: Ragged, n_items: int, k: int) -> list[int]:
     """List the k best items for one history (a single sequence), without those in it."""
     query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
     table = _readable(model.eval(), n_items)

@@ -18,7 +18,7 @@ from llmesr import models
 from llmesr.devices import cpu_threads
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
-from llmesr.models.methods import LOSSES, STARTS_FROM, Recommender
+from llmesr.models.methods import LOSSES, STARTS_FROM, Method
 from llmesr.models.ragged import Ragged
 from llmesr.paths import checkpoint_file, replacing, run_folder, shown, variant_folder
 from llmesr.prepare.dataset import Dataset, Targets, save_json
@@ -34,7 +34,7 @@ from llmesr.train.team import Team
 class Run:
     """A trained model, on the CPU, and the account of its training (`run.json`)."""
 
-    model: Recommender
+    model: Method
     account: dict
     history: list[dict[str, float]]
 
@@ -55,7 +55,7 @@ class Phase:
 
     method: str
     checkpoint: Path
-    model: Recommender
+    model: Method
     fitted: Fitted
 
 

@@ -16,7 +16,7 @@ from tqdm.auto import trange
 from llmesr.errors import InputError
 from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.contract import Lesson
-from llmesr.models.methods import Recommender
+from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import item_table, represent, rescorer, sampled_ranks
 from llmesr.prepare.dataset import Targets
@@ -55,7 +55,7 @@ class Task:
     targets: Callable[[int], Targets]
 
 
-def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tensor, team: Team) -> Tensor:
+def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, team: Team) -> Tensor:
     """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10).
 
     In a team every process draws the whole batch and computes its share; the shares add up to the loss. A loss among
@@ -88,7 +88,7 @@ def step_loss(model: Recommender, task: Task, ranking: RankingLoss, users: Tenso
     return loss + extra * (len(batch.represented) / len(whole.represented))
 
 
-def lesson(model: Recommender, task: Task, seed: int, epoch: int, team: Team) -> Lesson:
+def lesson(model: Method, task: Task, seed: int, epoch: int, team: Team) -> Lesson:
     """Give a method its look at all users."""
 
     def encode(sequences: Ragged) -> Tensor:
@@ -105,14 +105,14 @@ def lesson(model: Recommender, task: Task, seed: int, epoch: int, team: Team) ->
 
 
 def represent_together(
-    model: Recommender, task: Task, sequences: Ragged, users: Tensor, team: Team, *, hide_last: bool = False
+    model: Method, task: Task, sequences: Ragged, users: Tensor, team: Team, *, hide_last: bool = False
 ) -> Tensor:
     """Encode users as `represent` does, each process its share: (n, W), for all."""
     sizes = {"n_items": task.n_items, "max_length": task.max_length}
     return team.together(users, lambda share: represent(model, sequences, share, **sizes, hide_last=hide_last))
 
 
-def validate(model: Recommender, task: Task, team: Team, epoch: int = 0) -> dict[str, float]:
+def validate(model: Method, task: Task, team: Team, epoch: int = 0) -> dict[str, float]:
     """Rank the validation items against their negatives: NDCG@10 and HR@10."""
     targets = task.targets(epoch)
     users = torch.tensor(targets.users, dtype=torch.int64, device=task.sequences.items.device)
@@ -124,7 +124,7 @@ def validate(model: Recommender, task: Task, team: Team, epoch: int = 0) -> dict
 
 
 def fit(
-    model: Recommender,
+    model: Method,
     task: Task,
     settings: Train,
     seed: int,
@@ -179,7 +179,7 @@ def _fresh(identity: str) -> dict[str, Any]:
     return {"fingerprint": identity, "epoch": 0, "best_epoch": 0, "best_value": -1.0, "best": {}, "history": []}
 
 
-def _remember(state: dict[str, Any], model: Recommender, measures: dict[str, float]) -> None:
+def _remember(state: dict[str, Any], model: Method, measures: dict[str, float]) -> None:
     """Note an epoch, and its weights if they are the best so far."""
     state["history"].append(measures)
     state["epoch"] = int(measures["epoch"])
@@ -189,7 +189,7 @@ def _remember(state: dict[str, Any], model: Recommender, measures: dict[str, flo
 
 
 def _train_and_validate(
-    model: Recommender,
+    model: Method,
     task: Task,
     ranking: RankingLoss,
     optimizer: torch.optim.Optimizer,
@@ -220,7 +220,7 @@ def _draw_from(*numbers: int) -> None:
 
 
 def _epoch(
-    model: Recommender,
+    model: Method,
     task: Task,
     ranking: RankingLoss,
     optimizer: torch.optim.Optimizer,

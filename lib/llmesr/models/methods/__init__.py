@@ -8,9 +8,9 @@ from llmesr.models.methods.melt import MELT
 from llmesr.models.methods.rlmrec import Contrastive, Generative
 from llmesr.models.methods.single_view import SingleView
 
-Recommender = SingleView | MELT | Contrastive | Generative | LLMESR
+Method = SingleView | MELT | Contrastive | Generative | LLMESR
 
-METHODS: dict[str, Callable[..., Recommender]] = {
+METHODS: dict[str, Callable[..., Method]] = {
     "none": none.build,
     "cities": cities.build,
     "melt": melt.build,
