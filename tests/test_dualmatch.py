@@ -182,7 +182,7 @@ def test_recommendations_are_by_what_is_matched(build, sequences):
     history = ragged([5])
     alike = model.matcher.text
     best = alike.items[5][alike.values[5].argmax()].item()
-    assert recommend(model, history, 48, 1) == [best]
+    assert recommend(model, history, 48, 1, 200) == [best]
 
 
 @pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])

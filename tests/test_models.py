@@ -140,7 +140,7 @@ def test_blocks_do_not_change_ranks_or_representations(build, sequences, data, m
 def test_recommendations_are_the_best_of_what_is_new(build, backbone):
     model = build(backbone).eval()
     history = ragged([1, 2, 3])
-    best = recommend(model, history, 48, k=45)
+    best = recommend(model, history, 48, 45, 200)
     assert sorted(best) == list(range(4, 49))
     query = history.append(49) if backbone == "bert4rec" else history
     scores = item_table(model, 48) @ states_of(model, query)[-1]

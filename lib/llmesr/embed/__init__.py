@@ -43,6 +43,14 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     )
 
 
+def identity(settings: Settings) -> str:
+    """Say what an item's vector depends on beside its text and the template."""
+    encoder = settings.embed.encoders[settings.embed.encoder]
+    if isinstance(encoder, ApiEncoder):
+        return f"{encoder.base_url} {encoder.model}"
+    return local_encoder.identity(encoder)
+
+
 def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.ndarray:
     """Encode texts with the chosen encoder, through the cache unless told otherwise: (n, L) float32.
 
@@ -51,16 +59,15 @@ def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.n
     """
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
-        identity, ask = f"{encoder.base_url} {encoder.model}", partial(api_encoder.encode, settings=encoder)
+        ask = partial(api_encoder.encode, settings=encoder)
     else:
         name, budget = settings.embed.encoder, settings.embed.batch_tokens
-        identity = local_encoder.identity(encoder)
         ask = partial(local_encoder.encode, settings=encoder, batch_tokens=budget, name=name)
     if cached:
-        vectors = encode_cached(texts, identity, ask, embedding_cache())
+        vectors = encode_cached(texts, identity(settings), ask, embedding_cache())
     else:
         with TemporaryDirectory() as folder:
-            vectors = encode_cached(texts, identity, ask, Path(folder))
+            vectors = encode_cached(texts, identity(settings), ask, Path(folder))
     if settings.embed.normalize:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
     return vectors

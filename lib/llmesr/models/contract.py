@@ -9,7 +9,9 @@ A method is a module with
 - `start_epoch(lesson)`: a look at all users before an epoch,
 - `extra_loss(batch, states)`: a loss beside the ranking loss, or None,
 - `finish(lesson)`: what is left to do with the best weights,
-- `matcher`, only of a method that has one: what it makes of the scores (B, V + 1) of histories at inference.
+- `matcher`, only of a method that has one: what it makes of the scores (B, V + 1) of histories at inference,
+- `views(items)`, only of a method that has several: the named parts (…, W) whose sum is `item_vectors(items)`,
+- `from_text(texts)`, beside it: those of the parts that an item's LLM embedding (n, L) alone gives, for new items.
 """
 
 from collections.abc import Callable

@@ -80,6 +80,22 @@ class Matcher(nn.Module):
         logs = torch.bincount(train, minlength=len(self.popularity)).float().log1p()
         self.popularity.copy_((logs - logs[1:].mean()) / logs[1:].std().clamp(min=1e-6))
 
+    def grown(self, alike: csr_matrix, popularity: Tensor) -> "Matcher":
+        """Copy it for a catalogue to which items have been added that nobody has had.
+
+        Args:
+            alike: (V + n + 1, V + n + 1) by text, the new ones last.
+            popularity: (n,) what the new ones are taken for, standardised as the others' are.
+        """
+        n_items, new = len(self.popularity) - 1, len(popularity)
+        found = Matcher(n_items + new, self.text.items.shape[1])
+        found.text.fill(alike)
+        for name in ("items", "values"):
+            getattr(found.together, name)[:-new].copy_(getattr(self.together, name))
+        found.popularity.copy_(torch.cat([self.popularity, popularity]))
+        found.weights.copy_(self.weights)
+        return found
+
     def parts(self, scores: Tensor, histories: Ragged) -> Tensor:
         """List what is weighted: (7, B, V + 1)."""
         text, together = self.text.pooled(histories, "amax"), self.together.pooled(histories, "sum")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmesr.models.contract import as_query
+from llmesr.models.matching import Matcher
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 
@@ -42,7 +43,7 @@ def represent(
     """
     was_training = model.training
     model.eval()
-    table = _readable(model, n_items)
+    table = readable(model, n_items)
     found = []
     for block in users.split(BLOCK_USERS):
         query = as_query(model.backbone.objective, sequences, block, n_items, max_length, hide_last=hide_last)
@@ -53,11 +54,11 @@ def represent(
 
 def item_table(model: Method, n_items: int) -> Tensor:
     """Return the vectors of all items, (V + 1, W); row 0 is the padding's."""
-    return _readable(model, n_items)[:-1]
+    return readable(model, n_items)[:-1]
 
 
 @torch.no_grad()
-def _readable(model: Method, n_items: int) -> Tensor:
+def readable(model: Method, n_items: int) -> Tensor:
     """Return the vectors of all that a sequence may hold, without dropout: items and [MASK], (V + 2, W)."""
     was_training = model.training
     table = model.eval().item_vectors(torch.arange(n_items + 2, device=next(model.parameters()).device))
@@ -83,13 +84,29 @@ def rescorer(model: Method, histories: Ragged) -> Rescorer | None:
 
 
 @torch.no_grad()
-def recommend(model: Method, history: Ragged, n_items: int, k: int) -> list[int]:
-    """List the k best items for one history (a single sequence), without those in it."""
-    query = history.append(n_items + 1) if model.backbone.objective == "cloze" else history
-    table = _readable(model.eval(), n_items)
-    scores = table[:-1] @ model.states(query, table[query.items], last_only=True)[0]
-    if rescore := rescorer(model, history):
-        scores = rescore(scores[None], slice(1))[0]
+def scores_of(model: Method, table: Tensor, matcher: Matcher | None, histories: Ragged, latest: int) -> Tensor:
+    """Score all items for each history.
+
+    Args:
+        model: in evaluation mode.
+        table: (V + 2, W) the vectors of all that a sequence may hold; the last row is [MASK]'s.
+        matcher: the method's, if it has one.
+        histories: B sequences.
+        latest: T, the items that the model reads; a matcher reads all.
+
+    Returns:
+        (B, V + 1) scores; column 0 is the padding's.
+    """
+    n_items, everyone = len(table) - 2, torch.arange(len(histories.lengths), device=table.device)
+    query = as_query(model.backbone.objective, histories, everyone, n_items, latest, hide_last=False)
+    scores = model.states(query, F.embedding(query.items, table), last_only=True) @ table[:-1].T
+    return scores if matcher is None or not matcher.is_fitted else matcher(scores, histories)
+
+
+def recommend(model: Method, history: Ragged, n_items: int, k: int, latest: int) -> list[int]:
+    """List the k best items for one history (a single sequence, of which the model reads T), without those in it."""
+    table = readable(model.eval(), n_items)
+    scores = scores_of(model, table, getattr(model, "matcher", None), history, latest)[0]
     scores[history.items] = float("-inf")
     scores[0] = float("-inf")  # padding
     return scores.topk(k).indices.tolist()

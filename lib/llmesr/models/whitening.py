@@ -15,20 +15,22 @@ def spectrum(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, directions * np.where(largest < 0, -1.0, 1.0)
 
 
-def whiten(x: np.ndarray, groups: int = 1, power: float = 1.0) -> np.ndarray:
+def whiten(x: np.ndarray, groups: int = 1, power: float = 1.0, of: np.ndarray | None = None) -> np.ndarray:
     """Centre rows, and divide every principal direction by a power of its standard deviation (ZCA).
 
     Args:
         x: (n, L).
         groups: the columns are split into so many groups, each whitened alone, which relaxes it (WhitenRec).
         power: 1 gives the identity as covariance, 0 leaves it as it is.
+        of: (m, L) rows whose mean and covariance are taken; x itself without.
 
     Returns:
         (n, L) float32.
     """
+    of = x if of is None else of
     parts = []
-    for part in np.array_split(x - x.mean(0), groups, axis=1):
-        values, directions = spectrum(part)
+    for part, known in zip(*(np.array_split(rows - of.mean(0), groups, axis=1) for rows in (x, of)), strict=True):
+        values, directions = spectrum(known)
         scale = np.maximum(values, LEAST * values[0] + 1e-12) ** (-power / 2)
         parts.append(part @ (directions * scale) @ directions.T)
     return np.concatenate(parts, axis=1).astype(np.float32)

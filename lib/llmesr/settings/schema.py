@@ -209,6 +209,18 @@ class Scale(Section):
     batch_size: Positive
 
 
+class Recommend(Section):
+    """Recommenders that are saved to be used."""
+
+    backbone: BackboneName
+    methods: Annotated[tuple[MethodName, ...], *Several]
+    seed: Seed
+    k: Positive
+    prior: Literal["neighbours", "zero"]
+    prior_neighbours: Positive
+    new_count: Annotated[int, Field(ge=0)]
+
+
 class Report(Section):
     """Stages 06 and later: tables and figures."""
 
@@ -231,6 +243,7 @@ class Settings(Section):
     evaluate: Evaluate
     study: Study
     scale: Scale
+    recommend: Recommend
     report: Report
 
     @model_validator(mode="after")

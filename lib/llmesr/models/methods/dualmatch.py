@@ -6,8 +6,10 @@ After training, what is like the items of a history, by text and by who has both
 (`models/matching.py`); seven weights for that are the most likely ones on validation.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from llmesr.models.contract import Lesson
@@ -18,6 +20,12 @@ from llmesr.models.whitening import whiten
 from llmesr.prepare.dataset import Sequences
 from llmesr.retrieve.items import alike_by_text, bought_together
 from llmesr.settings import DualMatch as DualMatchSettings
+
+
+def alike(texts: np.ndarray, trained: np.ndarray, settings: DualMatchSettings) -> csr_matrix:
+    """List the items that are alike by text, whitened by the statistics of those that were trained."""
+    vectors = whiten(texts, power=settings.whitening, of=trained)
+    return alike_by_text(vectors, settings.neighbours, settings.exact_up_to)
 
 
 class TextAndId(nn.Module):
@@ -32,7 +40,12 @@ class TextAndId(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D) of items (…)."""
-        return self.adapter(F.embedding(items, self.text)) + self.ids(items)
+        text, own = self.views(items).values()
+        return text + own
+
+    def views(self, items: Tensor) -> dict[str, Tensor]:
+        """Return both parts of items (…): (…, D) each."""
+        return {"text": self.adapter(F.embedding(items, self.text)), "ID": self.ids(items)}
 
 
 class DualMatch(SingleView):
@@ -41,19 +54,26 @@ class DualMatch(SingleView):
     def __init__(self, given: Ingredients, settings: DualMatchSettings) -> None:
         texts = given.embeddings.items[1:]
         centred = texts - texts.mean(0)
-        spread = max(float((centred**2).sum(1).mean()) ** 0.5, 1e-12)  # rows of length about one
-        super().__init__(given.backbone, TextAndId(for_items(centred / spread), given.hidden))
+        self._spread = max(float((centred**2).sum(1).mean()) ** 0.5, 1e-12)  # rows of length about one
+        super().__init__(given.backbone, TextAndId(for_items(centred / self._spread), given.hidden))
         self.matcher = Matcher(len(texts), settings.neighbours)
         self.settings = settings
         self._texts = texts
+
+    def views(self, items: Tensor) -> dict[str, Tensor]:
+        """Take the vectors of items apart: what is from the text, and the ID."""
+        return self.table.views(items)
+
+    def from_text(self, texts: Tensor) -> dict[str, Tensor]:
+        """Place new items, of which there is an LLM embedding (n, L) only."""
+        return {"text": self.table.adapter((texts - torch.as_tensor(self._texts.mean(0))) / self._spread)}
 
     def finish(self, lesson: Lesson) -> None:
         """Make the lists of items that are alike, and fit the weights to the validation items."""
         matcher, settings, sequences = self.matcher, self.settings, lesson.sequences
         n_items = len(self._texts)
         if settings.text:
-            vectors = whiten(self._texts, power=settings.whitening)
-            matcher.text.fill(alike_by_text(vectors, settings.neighbours, settings.exact_up_to))
+            matcher.text.fill(alike(self._texts, self._texts, settings))
         if settings.together:
             train = Sequences(sequences.items.cpu().numpy(), sequences.offsets.cpu().numpy())
             matcher.together.fill(bought_together(train, n_items, settings.neighbours))

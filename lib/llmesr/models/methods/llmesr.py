@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from llmesr.models.backbones import Backbone
 from llmesr.models.contract import Batch, Lesson
@@ -42,6 +43,20 @@ class LLMESR(nn.Module):
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return [e_se : e_co] (…, 2D) of items (…): the score is P(v|S_u) = [e_se : e_co]ᵀ [u_se : u_co] (Eq. 6)."""
         return self.view.item_vectors(items)
+
+    def views(self, items: Tensor) -> dict[str, Tensor]:
+        """Take the vectors of items apart: [e_se : 0] and [0 : e_co], (…, 2D) each."""
+        if self.settings.views != "both":
+            return {self.settings.views: self.item_vectors(items)}
+        se, co = self.view.views(items)
+        return {"semantic": pad(se, (0, co.shape[-1])), "collaborative": pad(co, (se.shape[-1], 0))}
+
+    def from_text(self, texts: Tensor) -> dict[str, Tensor]:
+        """Place new items, of which there is an LLM embedding (n, L) only, in the semantic view."""
+        if self.settings.views == "collaborative":
+            return {}
+        beside = self.view.collaborative.weight.shape[1] if self.settings.views == "both" else 0
+        return {"semantic": pad(self.view.adapter(texts), (0, beside))}
 
     def start_epoch(self, lesson: Lesson) -> None:
         """Prepare the teachers."""
