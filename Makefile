@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STRIP := --keep-id --extra-keys metadata.language_info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data strip repro study test bench lint format lab book readme lock clean
+.PHONY: help setup data strip repro study beyond demo test bench lint format lab book readme lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -42,6 +42,13 @@ study: setup  ## Run every method and the long studies: ablation, hyperparameter
 	$(MAKE) repro
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc repro study/dvc.yaml
+
+beyond: repro  ## Run what goes beyond the paper: recommenders to use
+	dvc repro beyond/dvc.yaml
+
+demo: data strip  ## Open a page that recommends, from what the runs have learned
+	dvc repro beyond/dvc.yaml:recommend
+	streamlit run lib/llmesr/demo.py --client.toolbarMode minimal --browser.gatherUsageStats false
 
 test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	ruff check . && ruff format --check .

@@ -15,12 +15,12 @@ from llmesr.fetch import MEMBERS
 SHARED = (("recipes",), ("encoders",), ("variants",))
 """Settings whose keys are names of one's own choice."""
 ROOMS = ("prepare", "embed", "retrieve", "train", "evaluate")
-ORDER = ("prepare", "embed", "retrieve", "models", "train", "evaluate", "study", "scale", "report")
+ORDER = ("prepare", "embed", "retrieve", "models", "train", "evaluate", "study", "scale", "recommend", "report")
 """A room imports only from rooms before it."""
 COMPUTES = {*ORDER, "metrics"}
 """What a stage's result depends on; the other modules only name, read or draw."""
 
-FILES = ("dvc.yaml", "study/dvc.yaml", "benchmarks/dvc.yaml")
+FILES = ("dvc.yaml", "study/dvc.yaml", "benchmarks/dvc.yaml", "beyond/dvc.yaml")
 STAGES = {name: stage for file in FILES for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items()}
 PIPELINE = {name: stage.get("do", stage) for name, stage in STAGES.items()}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -56,7 +56,7 @@ def test_stage_notebook_room_settings_and_test_have_one_name():
     numbered = [f"{number:02d}_{stage}" for number, stage in enumerate(PIPELINE, start=1)]
     assert [notebook.stem for notebook in NOTEBOOKS] == numbered
     assert tuple(PIPELINE)[: len(ROOMS)] == ROOMS
-    for room in (*ROOMS, "study", "scale"):
+    for room in (*ROOMS, "study", "scale", "recommend"):
         assert (PACKAGE / room / "__init__.py").exists()
         assert room in settings
         assert (ROOT / "tests" / f"test_{room}.py").exists()

@@ -15,7 +15,7 @@ from llmesr.models.scoring import BLOCK_SCORES, BLOCK_USERS
 from llmesr.paths import replacing
 
 if TYPE_CHECKING:
-    from llmesr.recommend import Recommender
+    from llmesr.recommend.recommender import Recommender
 
 
 def masked(scores: Tensor, seen: Ragged | None) -> Tensor:

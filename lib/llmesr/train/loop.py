@@ -167,7 +167,8 @@ def fit(
         measures = _train_and_validate(model, task, ranking, optimizer, settings, seed, epoch, team)
         _remember(state, model, measures)
         report(measures)
-        bar.set_postfix({"loss": f"{measures['loss']:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"})
+        told = {"loss": f"{measures['loss']:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"}
+        bar.set_postfix(told, refresh=False)  # drawn with the next step: a notebook would be flooded
         if team.writes and time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save(resume, {**state, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
             saved = time.monotonic()
