@@ -221,6 +221,18 @@ class Recommend(Section):
     new_count: Annotated[int, Field(ge=0)]
 
 
+class Cold(Section):
+    """Items that training never saw."""
+
+    share: Share
+    seed: Seed
+    backbone: BackboneName
+    methods: Annotated[tuple[MethodName, ...], *Several]
+    seeds: Annotated[tuple[Seed, ...], *Several]
+    priors: Annotated[tuple[Literal["neighbours", "zero"], ...], *Several]
+    new_counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *Several]
+
+
 class Report(Section):
     """Stages 06 and later: tables and figures."""
 
@@ -244,6 +256,7 @@ class Settings(Section):
     study: Study
     scale: Scale
     recommend: Recommend
+    cold: Cold
     report: Report
 
     @model_validator(mode="after")
