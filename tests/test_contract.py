@@ -15,7 +15,20 @@ from llmesr.fetch import MEMBERS
 SHARED = (("recipes",), ("encoders",), ("variants",))
 """Settings whose keys are names of one's own choice."""
 ROOMS = ("prepare", "embed", "retrieve", "train", "evaluate")
-ORDER = ("prepare", "embed", "retrieve", "models", "train", "evaluate", "study", "scale", "recommend", "cold", "report")
+ORDER = (
+    "prepare",
+    "embed",
+    "retrieve",
+    "models",
+    "train",
+    "evaluate",
+    "study",
+    "scale",
+    "recommend",
+    "cold",
+    "diversity",
+    "report",
+)
 """A room imports only from rooms before it."""
 COMPUTES = {*ORDER, "metrics"}
 """What a stage's result depends on; the other modules only name, read or draw."""
@@ -56,7 +69,7 @@ def test_stage_notebook_room_settings_and_test_have_one_name():
     numbered = [f"{number:02d}_{stage}" for number, stage in enumerate(PIPELINE, start=1)]
     assert [notebook.stem for notebook in NOTEBOOKS] == numbered
     assert tuple(PIPELINE)[: len(ROOMS)] == ROOMS
-    for room in (*ROOMS, "study", "scale", "recommend", "cold"):
+    for room in (*ROOMS, "study", "scale", "recommend", "cold", "diversity"):
         assert (PACKAGE / room / "__init__.py").exists()
         assert room in settings
         assert (ROOT / "tests" / f"test_{room}.py").exists()

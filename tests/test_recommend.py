@@ -131,6 +131,9 @@ def test_what_text_does_not_give_is_the_mean_of_the_nearest_or_zero(made, embedd
     torch.testing.assert_close(nearest.table[-2], nearest.table[5])
     zero = made("none", recommend__prior="zero").add_embedded(NEW[:1], text)
     assert not zero.table[-2].any()
+    own = made(recommend__prior="own").add_embedded(NEW[:1], text)
+    assert not own.views["ID"][-2].any()
+    assert made("none", recommend__prior="own").add_embedded(NEW[:1], text).table[-2].any()
 
 
 def test_the_nearest_are_weighted_by_cosine():

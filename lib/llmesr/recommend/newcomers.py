@@ -11,6 +11,9 @@ from llmesr.models.methods.dualmatch import alike
 from llmesr.models.methods.single_view import SingleView
 from llmesr.settings import Settings
 
+RESIDUAL = "ID"
+"""The view that is added to the text, of which a rare item has next to nothing."""
+
 
 @torch.no_grad()
 def views_of(model: Method, n_items: int) -> dict[str, Tensor]:
@@ -24,7 +27,8 @@ def place(model: Method, views: dict[str, Tensor], known: np.ndarray, new: np.nd
     """Add new items to the views of a trained model, before the row of [MASK].
 
     A view that text alone gives is computed. One that only interactions give is, by `recommend.prior`, the mean of the
-    nearest known items' by text, weighted by cosine, or zero.
+    nearest known items' by text, weighted by cosine, or zero; `own` is zero for an ID that starts at zero in training
+    (DualMatch's), and the neighbours' for all others.
 
     Args:
         model: trained.
@@ -42,7 +46,7 @@ def place(model: Method, views: dict[str, Tensor], known: np.ndarray, new: np.nd
     for name, table in views.items():
         if name in from_text:
             rows = from_text[name]
-        elif chosen.prior == "zero":
+        elif chosen.prior == "zero" or (chosen.prior == "own" and name == RESIDUAL):
             rows = table.new_zeros(len(new), table.shape[1])
         else:
             near, weights = nearest_known(known, new, chosen.prior_neighbours)

@@ -45,7 +45,7 @@ def table(metrics: pl.DataFrame, chosen: dict[str, str], tests: pl.DataFrame, me
 
 
 def bars(metrics: pl.DataFrame, chosen: dict[str, str], metric: str, reference: str) -> Figure:
-    """Draw each method under each protocol; lines are ± one standard deviation over seeds, the dashed one `reference`."""
+    """Draw each method under each protocol, ± one standard deviation over seeds; the dashed line is `reference`."""
     kept = as_chosen(metrics, chosen, "test").filter(metric=metric).with_columns(pl.col("method").replace(NAMES))
     order = kept["method"].unique(maintain_order=True).to_list()
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):

@@ -10,6 +10,7 @@ from llmesr.metrics import METRICS
 from llmesr.paths import from_root
 from llmesr.settings.backbones import BackboneName, Backbones, Model
 from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct, rising
+from llmesr.settings.beyond import Cold, Diversity, Recommend, Scale
 from llmesr.settings.methods import MethodName, Methods
 
 
@@ -198,41 +199,6 @@ class Study(Section):
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], Variant]
 
 
-class Scale(Section):
-    """How time and memory grow, on generated data: sizes are users, items, and interactions a user."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    base: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
-    factors: Annotated[tuple[Positive, ...], *Several]
-    largest: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
-    width: Positive
-    batch_size: Positive
-
-
-class Recommend(Section):
-    """Recommenders that are saved to be used."""
-
-    backbone: BackboneName
-    methods: Annotated[tuple[MethodName, ...], *Several]
-    seed: Seed
-    k: Positive
-    prior: Literal["neighbours", "zero"]
-    prior_neighbours: Positive
-    new_count: Annotated[int, Field(ge=0)]
-
-
-class Cold(Section):
-    """Items that training never saw."""
-
-    share: Share
-    seed: Seed
-    backbone: BackboneName
-    methods: Annotated[tuple[MethodName, ...], *Several]
-    seeds: Annotated[tuple[Seed, ...], *Several]
-    priors: Annotated[tuple[Literal["neighbours", "zero"], ...], *Several]
-    new_counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *Several]
-
-
 class Report(Section):
     """Stages 06 and later: tables and figures."""
 
@@ -257,6 +223,7 @@ class Settings(Section):
     scale: Scale
     recommend: Recommend
     cold: Cold
+    diversity: Diversity
     report: Report
 
     @model_validator(mode="after")

@@ -1,0 +1,147 @@
+"""Tables and figures of lists: what they hold beside hits, what re-ranking trades for it, what exploration costs."""
+
+import matplotlib.pyplot as plt
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from llmesr.plotting import PALETTE, alone
+from llmesr.report import METHOD_NAMES
+
+BETTER = {
+    "semantic diversity": "↑",
+    "category diversity": "↑",
+    "miscalibration": "↓",
+    "novelty": "↑",
+    "serendipity": "↑",
+    "popularity lift": "↓",
+    "tail exposure": "↑",
+    "coverage": "↑",
+    "concentration": "↓",
+}
+"""Measures, and which way is usually wished for."""
+RERANKER_NAMES = {"mmr": "MMR", "dpp": "DPP", "calibrated": "calibrated", "less_popular": "popularity penalty"}
+POLICY_NAMES = {"greedy": "greedy", "epsilon": "ε-greedy", "ucb": "UCB"}
+
+
+def table(found: pl.DataFrame, group: str = "overall") -> str:
+    """Lay out what the lists of every method hold, a row a method, means over seeds.
+
+    Args:
+        found: the frame of `diversity.csv`.
+        group: `overall`, `tail_user` or `head_user`.
+    """
+    kept = found.filter(reranker="none", group=group)
+    accuracy = next(name for name in kept["metric"] if name.startswith("NDCG"))
+    means = kept.group_by("method", "metric", maintain_order=True).agg(pl.col("value").mean())
+    value = {(method, metric): mean for method, metric, mean in means.iter_rows()}
+    heads = [accuracy, *(f"{name.capitalize()} {way}" for name, way in BETTER.items())]
+    lines = [f"| Method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for method in kept["method"].unique(maintain_order=True):
+        cells = [
+            f"{value[method, name]:.4f}" if name == accuracy else f"{value[method, name]:.3f}"
+            for name in (accuracy, *BETTER)
+        ]
+        lines.append(f"| {METHOD_NAMES[method]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def means_of(found: pl.DataFrame) -> pl.DataFrame:
+    """Average over seeds, a column a metric: `method, reranker, trade, …`."""
+    kept = found.filter(group="overall")
+    means = kept.group_by("method", "reranker", "trade", "metric", maintain_order=True).agg(pl.col("value").mean())
+    return means.pivot("metric", index=["method", "reranker", "trade"], values="value")
+
+
+def front(frame: pl.DataFrame, accuracy: str, other: str, *, least: bool) -> pl.Series:
+    """Tell which rows are on the Pareto front of two columns: none is as good in both and better in one.
+
+    Args:
+        frame: a row a variant.
+        accuracy: a column of which more is better.
+        other: the other column.
+        least: whether less of it is better.
+    """
+    sign = -1 if least else 1
+    points = list(zip(frame[accuracy], [sign * value for value in frame[other]], strict=True))
+    return pl.Series(
+        [not any(a >= x and b >= y and (a > x or b > y) for a, b in points) for x, y in points], dtype=pl.Boolean
+    )
+
+
+def trades_table(found: pl.DataFrame, method: str, measures: tuple[str, ...]) -> str:
+    """Lay out what re-ranking makes of one method's lists, a row a re-ranker and weight; the front is marked."""
+    frame = means_of(found).filter(method=method)
+    accuracy = next(name for name in frame.columns if name.startswith("NDCG"))
+    marks = {name: front(frame, accuracy, name, least=BETTER[name] == "↓") for name in measures}
+    heads = [accuracy, *(f"{name.capitalize()} {BETTER[name]}" for name in measures)]
+    lines = [f"| Re-ranking | λ | {' | '.join(heads)} |", "| --- | ---: |" + " ---: |" * len(heads)]
+    for place, row in enumerate(frame.iter_rows(named=True)):
+        cells = [f"{row[accuracy]:.4f}", *(f"{row[name]:.3f}{'*' * marks[name][place]}" for name in measures)]
+        name, trade = RERANKER_NAMES.get(row["reranker"], "–"), "" if row["reranker"] == "none" else f"{row['trade']:g}"
+        lines.append(f"| {name} | {trade} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def profile(found: pl.DataFrame) -> Figure:
+    """Draw each measure in a panel of its own, a dot a method; bars are ± one standard deviation over seeds."""
+    kept = found.filter(reranker="none", group="overall").with_columns(pl.col("method").replace(METHOD_NAMES))
+    order = kept["method"].unique(maintain_order=True).to_list()
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, axes = plt.subplots(3, 3, figsize=(13, 9), sharey=True, layout="constrained")
+        for axis, (name, way) in zip(axes.flat, BETTER.items(), strict=True):
+            sns.pointplot(
+                kept.filter(metric=name).to_pandas(), x="value", y="method", hue="method", order=order, hue_order=order,
+                errorbar="sd", linestyle="none", palette=_colours(order), legend=False, ax=axis,
+            )  # fmt: skip
+            axis.set(xlabel="", ylabel="", title=f"{name.capitalize()} {way}")
+    return alone(figure)
+
+
+def _colours(methods: list[str]) -> dict[str, str]:
+    return {method: PALETTE.get(method, "#b9c4ce") for method in methods}
+
+
+def trades(found: pl.DataFrame, methods: tuple[str, ...], measures: tuple[str, ...]) -> Figure:
+    """Draw accuracy against each measure: a row a method, a line a re-ranker, a ring around what is on the front."""
+    frame = means_of(found)
+    accuracy = next(name for name in frame.columns if name.startswith("NDCG"))
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, axes = plt.subplots(
+            len(methods),
+            len(measures),
+            figsize=(4.3 * len(measures), 3.9 * len(methods)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for row, method in zip(axes, methods, strict=True):
+            own = frame.filter(method=method)
+            for axis, name in zip(row, measures, strict=True):
+                _one_trade(axis, own, accuracy, name)
+                axis.set(xlabel=f"{name.capitalize()} {BETTER[name]}", ylabel=accuracy, title=METHOD_NAMES[method])
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncol=len(labels), frameon=False)
+    return alone(figure)
+
+
+def _one_trade(axis: plt.Axes, own: pl.DataFrame, accuracy: str, name: str) -> None:
+    plain = own.filter(reranker="none")
+    for (reranker, label), colour in zip(RERANKER_NAMES.items(), sns.color_palette("deep"), strict=False):
+        line = pl.concat([plain, own.filter(reranker=reranker)])
+        axis.plot(line[name], line[accuracy], marker="o", markersize=4, color=colour, label=label)
+    best = own.filter(front(own, accuracy, name, least=BETTER[name] == "↓"))
+    axis.plot(best[name], best[accuracy], "o", markersize=10, fillstyle="none", color="#444444", label="on the front")
+    axis.plot(plain[name], plain[accuracy], "s", markersize=7, color="#2b2b2b", label="as it is")
+
+
+def exploration(found: pl.DataFrame) -> Figure:
+    """Draw regret and coverage over visits, a line a policy, mean over seeds."""
+    kept = found.with_columns(pl.col("policy").replace(POLICY_NAMES)).to_pandas()
+    panels = (("regret", "Regret, in clicks"), ("coverage", "Share of the catalogue shown"))
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        for axis, (column, label) in zip(axes, panels, strict=True):
+            sns.lineplot(kept, x="round", y=column, hue="policy", errorbar="sd", legend=axis is axes[0], ax=axis)
+            axis.set(xscale="log", yscale="log" if column == "regret" else "linear", xlabel="Visits", ylabel=label)
+        axes[0].legend(title="", frameon=False)
+    return alone(figure)
