@@ -51,4 +51,9 @@ ABOUT = {
         "copy. *Share of the floor* is the sum of both by the epoch's time. Elementwise work, gathers and random "
         "numbers are in no floor, so 100 % is out of reach."
     ),
+    "serving": (
+        "A saved recommender (`llmesr.Recommender`), one thread. *Export* writes the top of a million users, the "
+        "dataset's histories over and over, to parquet, block by block; *one call a user* is the wait for "
+        "`recommend`, median and 95 % quantile over 500 users. Measured once."
+    ),
 }

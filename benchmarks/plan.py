@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmesr.report import METHOD_NAMES
 from llmesr.settings import Settings
 
 from benchmarks.timing import Comparison, Side, interpreter, measure, module
@@ -192,6 +193,21 @@ def floor(asked: Asked) -> list[Comparison]:
     ]
 
 
+def serving(asked: Asked) -> list[Comparison]:
+    """Recommendations for a million users in blocks, against one call a user."""
+    found = []
+    for method in asked.settings.recommend.methods[:2]:
+        job = {"method": method, "users": 1_000_000}
+        sides = (
+            Side("export, in blocks", module("serving"), asked.job(system="export", **job)),
+            Side("one call a user", module("serving"), asked.job(system="one by one", **job)),
+        )
+        found.append(
+            Comparison("serving", f"top {asked.settings.recommend.k}, {METHOD_NAMES[method]}", sides, once=True)
+        )
+    return found
+
+
 ROOMS: dict[str, Callable[[Asked], list[Comparison]]] = {
     "engine": engine,
     "accuracy": accuracy,
@@ -199,4 +215,5 @@ ROOMS: dict[str, Callable[[Asked], list[Comparison]]] = {
     "encoding": encoding,
     "retrieval": retrieval,
     "floor": floor,
+    "serving": serving,
 }

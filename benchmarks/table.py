@@ -24,6 +24,9 @@ UNITS = {
     "max_cosine_distance": "distance",
     "same_neighbours": "share",
     "peak_rss_mb": "MB",
+    "milliseconds": "ms",
+    "milliseconds_p95": "ms",
+    "users_per_second": "users/s",
 }
 """What is measured, in the order of the table's columns."""
 HEADINGS = {
@@ -41,8 +44,19 @@ HEADINGS = {
     "max_cosine_distance": "Greatest cosine distance",
     "same_neighbours": "Same neighbours",
     "peak_rss_mb": "Peak MB",
+    "milliseconds": "ms a user",
+    "milliseconds_p95": "ms, 95 %",
+    "users_per_second": "Users / s",
 }
-COSTS = ("epoch_seconds", "evaluation_seconds", "seconds", "texts_per_second", "tokens_per_second", "peak_rss_mb")
+COSTS = (
+    "epoch_seconds",
+    "evaluation_seconds",
+    "seconds",
+    "texts_per_second",
+    "tokens_per_second",
+    "users_per_second",
+    "peak_rss_mb",
+)
 """What is related to ours."""
 FINE = ("ndcg10", "same_neighbours")
 """What is written with a digit more."""

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from conftest import ALONE
@@ -18,6 +19,7 @@ from benchmarks import recbole
 from benchmarks.given import changed
 from benchmarks.reference import like, renamed
 from benchmarks.retrieval import in_blocks
+from benchmarks.serving import crowd
 from benchmarks.table import read, rows, write
 from benchmarks.timing import Comparison, Sample, Side, measure
 
@@ -138,3 +140,10 @@ def test_a_side_that_fails_is_told_with_its_last_words(tmp_path):
     failing = Side("theirs", (sys.executable, "-c", "raise SystemExit('out of paper')"), {})
     with pytest.raises(InputError, match=r"'theirs' failed \(1\)[\s\S]*out of paper"):
         measure(failing, tmp_path)
+
+
+def test_a_crowd_is_the_histories_over_and_over():
+    histories = pl.DataFrame({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "z"]})
+    found = crowd(histories, 5).group_by("user_id", maintain_order=True).agg("item_id")
+    assert found["item_id"].to_list() == [["x", "y"], ["z"], ["x", "y"], ["z"], ["x", "y"]]
+    assert found["user_id"].n_unique() == 5

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from conftest import ROOT, changed
 from llmesr import embed
+from llmesr.embed import look
 from llmesr.embed.cache import encode_cached
 from llmesr.embed.look import nearest_items
 from llmesr.embed.prompts import item_prompts, plain_text, user_prompts
@@ -162,6 +163,17 @@ def test_missing_and_damaged_embeddings_are_named(data, embeddings):
     file.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{half")
     with pytest.raises(InputError, match=r"embeddings.safetensors is damaged .* delete it and run `dvc repro embed`"):
         embed.load("tiny")
+
+
+def test_throughput_counts_what_comes_after_the_first_batch(tiny, data, monkeypatch):
+    clock = iter([10.0, 11.0, 14.0])  # the first batch comes when the model is loaded
+    monkeypatch.setattr(embed, "in_batches", lambda texts, settings: ((list(range(n)), None) for n in (4, 2, 6)))
+    monkeypatch.setattr(look.time, "perf_counter", lambda: next(clock))
+    assert look.throughput(tiny, data) == (2 + 6) / 4
+    monkeypatch.setattr(embed, "in_batches", lambda texts, settings: iter([([0], None)]))
+    monkeypatch.setattr(look.time, "perf_counter", lambda: 0.0)
+    with pytest.raises(ValueError, match="one batch"):
+        look.throughput(tiny, data)
 
 
 def test_models_lie_where_the_settings_say():

@@ -1,5 +1,6 @@
 """Stage 02: prompts → LLM → item and user embeddings, and their PCA."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,18 +52,26 @@ def identity(settings: Settings) -> str:
     return local_encoder.identity(encoder)
 
 
+def in_batches(texts: Sequence[str], settings: Settings) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Encode texts with the chosen encoder, past the cache: the positions of a batch, and their vectors as they come.
+
+    Raises:
+        InputError: the encoder cannot be found or fails.
+    """
+    encoder = settings.embed.encoders[settings.embed.encoder]
+    if isinstance(encoder, ApiEncoder):
+        return api_encoder.encode(texts, settings=encoder)
+    name, budget = settings.embed.encoder, settings.embed.batch_tokens
+    return local_encoder.encode(texts, settings=encoder, batch_tokens=budget, name=name)
+
+
 def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.ndarray:
     """Encode texts with the chosen encoder, through the cache unless told otherwise: (n, L) float32.
 
     Raises:
         InputError: the encoder cannot be found or fails, or the cache is damaged.
     """
-    encoder = settings.embed.encoders[settings.embed.encoder]
-    if isinstance(encoder, ApiEncoder):
-        ask = partial(api_encoder.encode, settings=encoder)
-    else:
-        name, budget = settings.embed.encoder, settings.embed.batch_tokens
-        ask = partial(local_encoder.encode, settings=encoder, batch_tokens=budget, name=name)
+    ask = partial(in_batches, settings=settings)
     if cached:
         vectors = encode_cached(texts, identity(settings), ask, embedding_cache())
     else:

@@ -8,17 +8,18 @@ import polars as pl
 from llmesr import published
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, results
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, tables
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, diversity, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
 STUDIES = {
-    "complete-journey": ("ablation", "hyperparameters", "similarity", "stronger"),
+    "complete-journey": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
 }
 BENCHMARKS = {
     "epoch_seconds": "an epoch",
     "evaluation_seconds": "full ranking",
     "texts_per_second": "texts a second",
     "seconds": "all similar users",
+    "users_per_second": "users a second",
 }
 """What of `benchmarks.csv` is shown, and what to call it."""
 CARD = {
@@ -113,6 +114,8 @@ def blocks() -> dict[str, str]:
             content[f"{name} {study}"] = (results(name) / f"{study}.md").read_text(encoding="utf-8").strip()
     content["office-products short"] = short_table("office-products", "sasrec")
     content["benchmarks"] = benchmarks_table(first)
+    content["cold"] = (results(first) / "cold.md").read_text(encoding="utf-8").strip()
+    content["diversity"] = diversity.table(pl.read_csv(results(first) / "diversity.csv"))
     content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
 
