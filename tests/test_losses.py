@@ -6,8 +6,9 @@ import pytest
 import torch
 from conftest import ragged
 from llmesr.models.ragged import Ragged
+from llmesr.settings import load
 from llmesr.train import losses
-from llmesr.train.losses import bce, cross_entropy, gbce, sampled_softmax
+from llmesr.train.losses import RankingLoss, bce, cross_entropy, gbce, sampled_softmax
 from llmesr.train.negatives import NegativeSampler
 
 
@@ -104,6 +105,40 @@ def test_losses_in_blocks_are_those_of_all_positions_and_so_are_gradients(monkey
             found.append((value, *torch.autograd.grad(value, leaves)))
         for whole, blocks in zip(*found, strict=True):
             torch.testing.assert_close(whole, blocks, msg=kind)
+
+
+KINDS = {
+    "bce": lambda weights: bce(STATES, TABLE, POSITIVES, NEGATIVES, weights),
+    "gbce": lambda weights: gbce(STATES, TABLE, POSITIVES, NEGATIVES, 9, 0.75, weights),
+    "cross_entropy": lambda weights: cross_entropy(STATES, TABLE, POSITIVES, torch.arange(6), weights),
+    "sampled_softmax": lambda weights: sampled_softmax(
+        STATES, TABLE, POSITIVES, NEGATIVES[0], torch.full((NEGATIVES.shape[1],), 0.2), weights
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("numbers", [2**23, 1])
+def test_weights_of_positions_weigh_their_losses(kind, numbers, monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK_NUMBERS", numbers)
+    loss = KINDS[kind]
+    torch.testing.assert_close(loss(torch.ones(2)), loss(None))
+    first, second = loss(torch.tensor([1.0, 0.0])), loss(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(first + second, loss(None))
+    torch.testing.assert_close(loss(torch.tensor([3.0, 0.5])), 3 * first + second / 2)
+
+
+def test_inverse_propensity_counts_rare_items_more_and_all_as_much_on_average():
+    sequences = ragged([1, 2, 3], [1, 2], [1], [1])  # counts 4, 2, 1, and 0 of item 4
+    sampler = NegativeSampler(sequences, 4)
+    settings = load().train
+    assert RankingLoss(settings, sampler).importance(sequences.items) is None
+    for power in (0.25, 1.0):
+        ranking = RankingLoss(settings.model_copy(update={"propensity": power}), sampler)
+        weights = ranking.importance(sequences.items)
+        assert weights.mean().item() == pytest.approx(1)
+        assert weights[2] / weights[0] == pytest.approx((5 / 2) ** power)
+        assert weights[1] / weights[0] == pytest.approx((5 / 3) ** power)
 
 
 def sigmoid(x):

@@ -161,6 +161,7 @@ class Train(Section):
     loss: Literal["own", "bce", "gbce", "sampled_softmax", "cross_entropy"]
     negatives: Positive
     calibration: Annotated[float, Field(ge=0, le=1)]
+    propensity: Annotated[float, Field(ge=0, le=1)]
     redraw_negatives: bool
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
@@ -185,7 +186,7 @@ class Variant(Section):
         change: sections and keys of the settings, as they stand there, with other values.
     """
 
-    study: Literal["ablation", "hyperparameters", "similarity", "language", "stronger"]
+    study: Literal["ablation", "hyperparameters", "similarity", "language", "stronger", "debias"]
     method: MethodName
     label: str
     change: dict[str, Any]

@@ -22,7 +22,7 @@ METHOD = "llmesr"
 """With which variants are compared."""
 EFFECTIVE = {"embed", "retrieve", "model", "backbones", "methods", "train", "evaluate"}
 """Sections that a variant may change; of backbones only the study's, of methods only its own."""
-STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger")
+STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger", "debias")
 
 
 def changed(settings: Settings, variant: str) -> Settings:

@@ -80,7 +80,8 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
     states = model.states(batch.inputs, F.embedding(read, table))  # (N, W)
     loss = states.new_zeros(())
     if len(predicts):
-        own = ranking(states[predicts], table, positives, compared.view_as(candidates), candidates)
+        weights = ranking.importance(batch.targets[predicts])
+        own = ranking(states[predicts], table, positives, compared.view_as(candidates), candidates, weights)
         loss = own * (len(predicts) / len(predicting))
     extra = model.extra_loss(batch, states)
     if extra is None or not len(batch.represented):

@@ -35,7 +35,28 @@ class RankingLoss:
             return self.sampler.draw_for_all(self.settings.negatives)
         return self.sampler.draw(users, self.settings.negatives)
 
-    def __call__(self, states: Tensor, table: Tensor, positives: Tensor, compared: Tensor, ids: Tensor) -> Tensor:
+    def importance(self, targets: Tensor) -> Tensor | None:
+        """Weigh positions by their target items (n,): inverse propensity, or None if all count the same.
+
+        How likely an interaction with an item is to be seen at all is taken to grow with a power of its popularity
+        (Yang et al., RecSys 2018): the weight is the popularity to minus that power, one on average over training.
+        """
+        if self.settings.propensity == 0:
+            return None
+        proposal = self.sampler.proposal
+        seen = torch.bincount(self.sampler.keys % (self.sampler.n_items + 1), minlength=len(proposal) + 1)[1:]
+        inverse = proposal**-self.settings.propensity
+        return (inverse / (seen * inverse).sum() * seen.sum())[targets - 1].float()
+
+    def __call__(
+        self,
+        states: Tensor,
+        table: Tensor,
+        positives: Tensor,
+        compared: Tensor,
+        ids: Tensor,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Compute the loss (Eq. 7 with `bce`).
 
         Args:
@@ -44,21 +65,23 @@ class RankingLoss:
             positives: (n,) rows of the true next items.
             compared: rows of the candidates, shaped as `candidates` gave them.
             ids: their item ids.
+            weights: (n,) of the positions; None counts all the same.
         """
         match self.settings.loss:
             case "bce":
-                return bce(states, table, positives, compared)
+                return bce(states, table, positives, compared, weights)
             case "gbce":
-                return gbce(states, table, positives, compared, self.sampler.n_items, self.settings.calibration)
+                n_items, calibration = self.sampler.n_items, self.settings.calibration
+                return gbce(states, table, positives, compared, n_items, calibration, weights)
             case "sampled_softmax":
-                return sampled_softmax(states, table, positives, compared, self.sampler.proposal[ids - 1])
+                return sampled_softmax(states, table, positives, compared, self.sampler.proposal[ids - 1], weights)
             case "cross_entropy":
-                return cross_entropy(states, table, positives, compared)
+                return cross_entropy(states, table, positives, compared, weights)
             case other:
                 raise ValueError(f"'{other}' is no loss: `train.with_loss` says which it stands for")
 
 
-def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, weights: Tensor | None = None) -> Tensor:
     """Binary cross-entropy: mean over positives of -log σ(s⁺) plus mean over negatives of -log(1 - σ(s⁻)).
 
     Args:
@@ -66,12 +89,19 @@ def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor) -> 
         table: (M, W).
         positives: (n,) rows of the true items.
         negatives: (n, K) rows of the sampled ones.
+        weights: (n,) of the positions; None counts all the same, as in the losses below.
     """
-    return _binary(states, table, positives, negatives, 1.0, 1 / negatives.shape[1])
+    return _binary(states, table, positives, negatives, 1.0, 1 / negatives.shape[1], weights)
 
 
 def gbce(
-    states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, n_items: int, calibration: float
+    states: Tensor,
+    table: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    n_items: int,
+    calibration: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy with σ(s⁺)^β, against the overconfidence that few negatives give (gSASRec, RecSys 2023).
 
@@ -85,37 +115,53 @@ def gbce(
         negatives: (n, K).
         n_items: V.
         calibration: t.
+        weights: (n,) or None.
     """
     K = negatives.shape[1]
     share = K / (n_items - 1)
     beta = share * (calibration * (1 - 1 / share) + 1 / share)
-    return _binary(states, table, positives, negatives, beta / (K + 1), 1 / (K + 1))
+    return _binary(states, table, positives, negatives, beta / (K + 1), 1 / (K + 1), weights)
 
 
 def _binary(
-    states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, of_positive: float, of_negative: float
+    states: Tensor,
+    table: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    of_positive: float,
+    of_negative: float,
+    weights: Tensor | None,
 ) -> Tensor:
     def block(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         positive = (states * F.embedding(positives, table)).sum(-1)
         negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
-        return of_positive * F.softplus(-positive).sum() + of_negative * F.softplus(negative).sum()
+        return of_positive * F.softplus(-positive) + of_negative * F.softplus(negative).sum(1)
 
-    return _in_blocks(block, negatives.shape[1] * table.shape[1], states, positives, negatives)
+    return _in_blocks(block, negatives.shape[1] * table.shape[1], weights, states, positives, negatives)
 
 
-def cross_entropy(states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor) -> Tensor:
+def cross_entropy(
+    states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Softmax cross-entropy among all candidates (V,), the true items among them: the mean of -log p(s⁺)."""
     compared = F.embedding(candidates, table)  # (V, W)
     place = torch.empty(len(table), dtype=torch.int64, device=table.device)
     place[candidates] = torch.arange(len(candidates), device=table.device)
 
     def block(states: Tensor, positives: Tensor) -> Tensor:
-        return F.cross_entropy(states @ compared.T, place[positives], reduction="sum")
+        return F.cross_entropy(states @ compared.T, place[positives], reduction="none")
 
-    return _in_blocks(block, len(candidates), states, positives)
+    return _in_blocks(block, len(candidates), weights, states, positives)
 
 
-def sampled_softmax(states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor, proposal: Tensor) -> Tensor:
+def sampled_softmax(
+    states: Tensor,
+    table: Tensor,
+    positives: Tensor,
+    candidates: Tensor,
+    proposal: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Softmax cross-entropy among the true item and K sampled ones, whose scores are corrected by -log(K q).
 
     The sum over exp(s - log K q) is an unbiased estimate of that over all items (Bengio and Senécal, 2008). A
@@ -127,6 +173,7 @@ def sampled_softmax(states: Tensor, table: Tensor, positives: Tensor, candidates
         positives: (n,).
         candidates: (K,) rows, drawn from q with replacement.
         proposal: (K,) q of each.
+        weights: (n,) or None.
     """
     compared = F.embedding(candidates, table)  # (K, W)
     correction = (len(candidates) * proposal).log().to(compared.dtype)
@@ -135,16 +182,22 @@ def sampled_softmax(states: Tensor, table: Tensor, positives: Tensor, candidates
         positive = (states * F.embedding(positives, table)).sum(-1, keepdim=True)
         others = states @ compared.T - correction
         others = others.masked_fill(candidates == positives[:, None], float("-inf"))
-        return (torch.cat([positive, others], 1).logsumexp(1) - positive.squeeze(1)).sum()
+        return torch.cat([positive, others], 1).logsumexp(1) - positive.squeeze(1)
 
-    return _in_blocks(block, len(candidates), states, positives)
+    return _in_blocks(block, len(candidates), weights, states, positives)
 
 
-def _in_blocks(loss: Callable[..., Tensor], numbers: int, *rows: Tensor) -> Tensor:
-    """Average a loss, which sums over positions, over all n of them; a position takes so many numbers."""
+def _in_blocks(loss: Callable[..., Tensor], numbers: int, weights: Tensor | None, *rows: Tensor) -> Tensor:
+    """Average a loss, given a position each, over all n of them; a position takes so many numbers."""
     n = len(rows[0])
     size = max(1, BLOCK_NUMBERS // numbers)
+
+    def summed(weights: Tensor | None, *rows: Tensor) -> Tensor:
+        own = loss(*rows)
+        return own.sum() if weights is None else (own * weights).sum()
+
     if n <= size:
-        return loss(*rows) / n
-    parts = zip(*(row.split(size) for row in rows), strict=True)
-    return torch.stack([checkpoint(loss, *part, use_reentrant=False) for part in parts]).sum() / n
+        return summed(weights, *rows) / n
+    of_blocks = [None] * -(-n // size) if weights is None else weights.split(size)
+    parts = zip(of_blocks, *(row.split(size) for row in rows), strict=True)
+    return torch.stack([checkpoint(summed, *part, use_reentrant=False) for part in parts]).sum() / n
