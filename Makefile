@@ -41,10 +41,10 @@ study: setup  ## Run every method and the long studies: ablation, hyperparameter
 	@$(BIN)/python -m llmesr.switch --all-methods
 	$(MAKE) repro
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
-	dvc repro study/dvc.yaml
+	dvc repro study/dvc.yaml beyond/dvc.yaml:debias
 
-beyond: repro  ## Run what goes beyond the paper: recommenders to use
-	dvc repro beyond/dvc.yaml
+beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity
+	dvc repro beyond/dvc.yaml:recommend beyond/dvc.yaml:cold beyond/dvc.yaml:diversity
 
 demo: data strip  ## Open a page that recommends, from what the runs have learned
 	dvc repro beyond/dvc.yaml:recommend

@@ -55,6 +55,23 @@ def test_bad_tables_name_file_and_row(tiny, table, interactions, items, message)
         table_load(folder, tiny)
 
 
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ("name\na\n", r"users.csv lacks the column 'user_id'"),
+        ("user_id,tail\na,x\n", r"users.csv has a column 'tail', a name that is used here"),
+        ("user_id,club\na,x\na,y\n", r"users.csv, line 2: user id 'a' occurs twice"),
+    ],
+)
+def test_bad_tables_of_users_are_named(tiny, table, users, message):
+    folder = table("user_id,item_id,timestamp\na,a,1\n")
+    (folder / "users.csv").write_text("user_id,club\na,yes\n")
+    assert table_load(folder, tiny)[2].rows() == [("a", "yes")]
+    (folder / "users.csv").write_text(users)
+    with pytest.raises(InputError, match=message):
+        table_load(folder, tiny)
+
+
 def table_load(folder, settings):
     return table.load(folder, settings.recipe)
 
@@ -123,6 +140,8 @@ def journey(tmp_path):
     pl.DataFrame({"product_id": [1], "department": ["PASTRY"], **product}).write_parquet(tmp_path / "products.parquet")
     basket = {"household_id": [1], "product_id": [1], "transaction_timestamp": [1]}
     pl.DataFrame(basket).write_parquet(tmp_path / "transactions.parquet")
+    household = {"household_id": [1, 2], "age": ["65+", "19-24"], "kids_count": ["0", "3+"]}
+    pl.DataFrame(household).write_parquet(tmp_path / "demographics.parquet")
     return tmp_path
 
 
@@ -132,12 +151,14 @@ RECIPE = DepartmentRecipe(
 
 
 def test_unknown_department(journey):
-    assert complete_journey.load(journey, RECIPE)[0].rows() == [("1", "1", 1)]
+    interactions, _, users = complete_journey.load(journey, RECIPE)
+    assert interactions.rows() == [("1", "1", 1)]
+    assert users.rows() == [("1", "65+", "no"), ("2", "19-24", "yes")]
     with pytest.raises(InputError, match=r"names 'NUTRITION', which is not among PASTRY"):
         complete_journey.load(journey, RECIPE.model_copy(update={"departments": ("PASTRY", "NUTRITION")}))
 
 
-@pytest.mark.parametrize("name", ["transactions.parquet", "products.parquet"])
+@pytest.mark.parametrize("name", ["transactions.parquet", "products.parquet", "demographics.parquet"])
 def test_missing_and_damaged_files_of_complete_journey(journey, name):
     file = journey / name
     whole = file.read_bytes()
@@ -153,6 +174,7 @@ def test_missing_and_damaged_files_of_complete_journey(journey, name):
         complete_journey.load(journey, RECIPE)
 
 
+PEOPLE = "user_id:token\tage:token\tgender:token\n1\t24\tM\n2\t25\tF\n3\t45\tF\n"
 RATINGS = "user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n"
 MOVIES = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n2\tAlien\t1979\tHorror\n"
 
@@ -174,7 +196,10 @@ MOVIES = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_
 def test_bad_movielens_files_are_named(tmp_path, ratings, message):
     (tmp_path / "ml-100k.item").write_text(MOVIES)
     (tmp_path / "ml-100k.inter").write_text(RATINGS)
-    assert movielens_100k.load(tmp_path, None)[0].rows() == [("1", "2", 3.0)]
+    (tmp_path / "ml-100k.user").write_text(PEOPLE)
+    interactions, _, users = movielens_100k.load(tmp_path, None)
+    assert interactions.rows() == [("1", "2", 3.0)]
+    assert users.rows() == [("1", "M", "under 25"), ("2", "F", "25-44"), ("3", "F", "over 44")]
     (tmp_path / "ml-100k.inter").write_bytes(ratings)
     with pytest.raises(InputError, match=message):
         movielens_100k.load(tmp_path, None)

@@ -1,6 +1,7 @@
 """Lists beyond hits: measures by hand, re-rankers that do what their formulas say, exploration that learns."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from conftest import changed
 from hypothesis import given
 from hypothesis import strategies as st
 from llmesr import diversity, train
-from llmesr.diversity import bandits, measures
+from llmesr.diversity import audit, bandits, measures
 from llmesr.diversity.measures import Catalogue, categories_of
 from llmesr.diversity.rerank import RERANKERS, Candidates, candidates, dpp, mmr
 from llmesr.errors import InputError
@@ -285,6 +286,51 @@ def test_shares_and_profiles_are_means_over_the_history(small, trained):
     history = data.train[asked.users[3]]
     assert asked.shares[3] == pytest.approx(asked.catalogue.categories[history].mean(0), abs=1e-6)
     assert asked.profiles[3] == pytest.approx(asked.catalogue.counts[history].mean())
+
+
+def test_leakage_is_chance_for_noise_and_certain_for_what_is_said_outright():
+    rng = np.random.default_rng(0)
+    labels = np.array(["a", "b"])[rng.integers(2, size=300)]
+    noise = rng.normal(size=(300, 8))
+    assert audit.leakage(noise, labels) == pytest.approx(0.5, abs=0.08)
+    told = np.column_stack([noise, labels == "a"])
+    assert audit.leakage(told, labels) > 0.99
+    three = np.array(["a", "b", "c"])[rng.integers(3, size=300)]
+    assert audit.leakage(np.column_stack([noise, three == "a", three == "b"]), three) > 0.99
+
+
+def test_a_gap_is_between_the_best_and_the_worst_served_group():
+    labels = np.array(["a"] * 10 + ["b"] * 10 + [""])
+    rows = audit.measure(labels, np.random.default_rng(0).normal(size=(21, 3)), np.array([1.0] * 10 + [3.0] * 10 + [1]))
+    values = {(row["group"], row["metric"]): row["value"] for row in rows}
+    assert values["a", "NDCG@10"] == 1
+    assert values["b", "NDCG@10"] == 0.5
+    assert values["all", "gap"] == 0.5
+    assert 0 <= values["all", "leakage"] <= 1
+
+
+def test_small_groups_and_unknown_users_are_left_out(data):
+    club = ["few"] * 5 + ["yes"] * 40 + ["no"] * 40 + [None] * (data.n_users - 85)
+    known = replace(data, users=data.users.with_columns(club=pl.Series(club)))
+    labels = audit.groups_of(known, "club")
+    assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == {
+        "": data.n_users - 80,
+        "no": 40,
+        "yes": 40,
+    }
+    with pytest.raises(InputError, match=r"names 'colour', and of users is known: club"):
+        audit.groups_of(known, "colour")
+    alone = replace(data, users=data.users.with_columns(club=pl.lit("yes")))
+    with pytest.raises(InputError, match="'club' has no two groups of 20 users"):
+        audit.groups_of(alone, "club")
+
+
+def test_the_audit_has_every_method_and_the_history(small, trained):
+    found = audit.audit(small, *trained)
+    assert pl.read_csv(results("tiny") / "audit.csv").height == found.height
+    assert set(found["method"]) == {"history", "user_text", "none", "dualmatch"}
+    assert set(found.filter(method="none")["metric"]) == {"leakage", "NDCG@10", "gap"}
+    assert set(found.filter(method="history")["metric"]) == {"leakage"}
 
 
 def test_a_column_that_is_not_there_is_an_error(small, data, embeddings):

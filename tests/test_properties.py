@@ -239,7 +239,7 @@ def damaged(content, cuts):
 def test_raw_files_are_read_as_they_are(tmp_path, source):
     for name, content in RAW[source].items():
         (tmp_path / name).write_text(content)
-    interactions, items = SOURCES[source](tmp_path, None)
+    interactions, items, *_ = SOURCES[source](tmp_path, None)
     assert interactions.height >= 2
     assert items.height >= 1
 
@@ -255,7 +255,7 @@ def test_a_damaged_raw_file_is_read_or_named_but_never_a_raw_error(tmp_path_fact
         (folder / name).write_bytes(damaged(body, data.draw(damage)) if name == hurt else body)
     load = partial(SOURCES[source], folder, None)
     try:
-        interactions, items = load()
+        interactions, items, *_ = load()
     except InputError as error:
         assert any(name in str(error) for name in RAW[source]), error  # it names a file
     else:

@@ -179,7 +179,7 @@ def test_presets_set_the_same_keys_and_hold(file):
             node = settings
             for part in key.split("."):
                 node = getattr(node, part)
-            assert node == value
+            assert node == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_the_papers_presets(file):

@@ -60,8 +60,7 @@ def all_methods(file: Path = ROOT / "params.yaml") -> None:
     Raises:
         InputError: the file is no YAML or has no such key.
     """
-    methods = CommentedSeq(name for name in get_args(MethodName) if name not in STUDIED_ONLY)
-    methods.fa.set_flow_style()
+    methods = [name for name in get_args(MethodName) if name not in STUDIED_ONLY]
     _change(_yaml(), {"matrix.methods": methods}, file, file)
 
 
@@ -124,6 +123,9 @@ def _set(settings: dict[str, Any], key: str, value: object, file: Path) -> None:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or leaf not in section:
         raise InputError(f"{shown(file)}: unknown key '{key}' (value {value!r}): {hint(str(key))}")
+    if isinstance(value, list):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()  # on one line, as it was
     section[leaf] = value
 
 

@@ -32,6 +32,8 @@ def run(settings: Settings) -> Dataset:
     if settings.prepare.split == "temporal":  # who comes later has no history to learn from
         kept = kept.filter(pl.col("timestamp").min().over("user_id") < cuts[0])
     interactions, users, items = number(kept, raw.items)
+    if raw.users is not None:
+        users = users.join(raw.users, on="user_id", how="left", maintain_order="left")
     if settings.prepare.split == "temporal":
         split = temporal(interactions, cuts)
     else:

@@ -145,3 +145,32 @@ def exploration(found: pl.DataFrame) -> Figure:
             axis.set(xscale="log", yscale="log" if column == "regret" else "linear", xlabel="Visits", ylabel=label)
         axes[0].legend(title="", frameon=False)
     return alone(figure)
+
+
+def audit_table(found: pl.DataFrame, attribute: str) -> str:
+    """Lay out an audit by one attribute, a row a method: NDCG@10 of each group, the gap, and the leakage.
+
+    Args:
+        found: the frame of `audit.csv`.
+        attribute: one of its attributes.
+    """
+    kept = found.filter(attribute=attribute)
+    means = kept.group_by("method", "group", "metric", maintain_order=True).agg(
+        pl.col("value").mean().alias("mean"), pl.col("value").std().fill_null(0.0).alias("std")
+    )
+    value = {(method, group, metric): (mean, std) for method, group, metric, mean, std in means.iter_rows()}
+    groups = kept.filter(metric="NDCG@10")["group"].unique().sort().to_list()
+    columns = [(name, "NDCG@10") for name in groups] + [("all", "gap"), ("all", "leakage")]
+    heads = [f"NDCG@10, {name}" for name in groups] + ["Gap ↓", "Leakage (AUC) ↓"]
+    lines = [f"| Method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for method in kept["method"].unique(maintain_order=True):
+        cells = []
+        for column in columns:
+            mean, std = value.get((method, *column), (None, None))
+            cells.append("–" if mean is None else f"{mean:.4f}" + (f" ± {std:.4f}" if std else ""))
+        lines.append(f"| {AUDITED.get(method, METHOD_NAMES.get(method))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+AUDITED = {"history": "History itself", "user_text": "LLM embedding of the history"}
+"""Rows of an audit that are no method."""

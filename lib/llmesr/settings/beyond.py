@@ -60,6 +60,7 @@ class Diversity(Section):
     candidates: Positive
     reranked: Annotated[tuple[MethodName, ...], Field(strict=False), AfterValidator(distinct)]
     trades: Annotated[tuple[Weight, ...], *Several]
+    attributes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)]
     rounds: Positive
     epsilon: Share
     ucb: Annotated[float, Field(gt=0)]

@@ -3,6 +3,7 @@
 Interactions: `user_id`, `item_id` (str), `timestamp` (sortable), in the order of the file; further columns,
 such as `rating` and `text`, are there for whoever wants them.
 Items: `item_id`, `title` (str) and further columns of text, each an attribute for the prompt.
+Some give a third, users: `user_id` (str) and attributes, which no model sees; they are for audits.
 """
 
 from collections.abc import Callable
@@ -28,13 +29,14 @@ from llmesr.settings import Recipe
 
 @dataclass(frozen=True)
 class Raw:
-    """What a loader gives: interactions and items as they came."""
+    """What a loader gives: interactions and items, and what is known of users, as they came."""
 
     interactions: pl.DataFrame
     items: pl.DataFrame
+    users: pl.DataFrame | None = None
 
 
-Loader = Callable[[Path, Any], tuple[pl.DataFrame, pl.DataFrame]]
+Loader = Callable[[Path, Any], tuple[pl.DataFrame, ...]]
 
 SOURCES: dict[str, Loader] = {
     "complete-journey": complete_journey.load,

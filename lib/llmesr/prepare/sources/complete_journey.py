@@ -12,8 +12,8 @@ BASKETS = {"household_id", "product_id", "transaction_timestamp"}
 PRODUCTS = {"product_id", "product_type", "product_category", "department", "brand", "package_size"}
 
 
-def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Load the baskets of `recipe.departments` as interactions, and the products as items.
+def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Load the baskets of `recipe.departments` as interactions, the products as items, and what is known of households.
 
     Raises:
         InputError: a file is missing, is damaged or has other columns, or a department is not in the products.
@@ -41,4 +41,10 @@ def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataF
         "brand",
         pl.col("package_size").alias("size"),
     )
-    return interactions, items
+    households = fetched(folder / "demographics.parquet", pl.read_parquet, {"household_id", "age", "kids_count"})
+    users = households.select(
+        pl.col("household_id").cast(pl.String).alias("user_id"),
+        "age",
+        pl.when(pl.col("kids_count") == "0").then(pl.lit("no")).otherwise(pl.lit("yes")).alias("kids"),
+    )
+    return interactions, items, users

@@ -9,8 +9,8 @@ from llmesr.prepare.sources.reading import at, fetched, numbers
 from llmesr.settings import Recipe
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Load every rating as an interaction, whatever its value, and the movies as items.
+def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Load every rating as an interaction, whatever its value, the movies as items, and users' gender and age group.
 
     Raises:
         InputError: a file is missing, is no text or has other columns, or a timestamp is no number.
@@ -31,7 +31,11 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.col("release_year").alias("year"),
         pl.col("class").alias("genres"),
     )
-    return ratings.select("user_id", "item_id", times), items
+    people = fetched(folder / "ml-100k.user", _read, {"user_id", "age", "gender"})
+    years = pl.col("age").cast(pl.Int32, strict=False)
+    young, middle = (pl.when(years < edge).then(pl.lit(name)) for edge, name in ((25, "under 25"), (45, "25-44")))
+    age = pl.coalesce(young, middle, pl.when(years >= 45).then(pl.lit("over 44"))).alias("age")
+    return ratings.select("user_id", "item_id", times), items, people.select("user_id", "gender", age)
 
 
 def _read(file: Path) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 `interactions.csv` or `.parquet`: `user_id,item_id,timestamp[,rating]`.
 `items.csv`, `.jsonl` or `.parquet`: `item_id,title[,…]`; every other column is an attribute for the prompt.
+`users.csv`, `.jsonl` or `.parquet`, which may be missing: `user_id[,…]`; attributes for audits, which no model sees.
 A timestamp is a number or an ISO 8601 date; ties keep the order of the file.
 """
 
@@ -19,8 +20,8 @@ ITEMS = (".csv", ".jsonl", ".parquet")
 """Endings of the table of items."""
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Load and check the two tables of a folder.
+def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """Load and check the tables of a folder.
 
     Raises:
         InputError: a file or column is missing, a file or row cannot be read, an item id occurs twice, an item has
@@ -37,7 +38,9 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
             f"{at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
             f"add it there or delete the row ({unknown.height} rows like it)"
         )
-    return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items
+    users_file = found(folder, "users", ITEMS)
+    users = read_users(users_file) if users_file else None
+    return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items, users
 
 
 def read_items(file: Path) -> pl.DataFrame:
@@ -49,6 +52,22 @@ def read_items(file: Path) -> pl.DataFrame:
     items = _read(file, ("item_id", "title"))
     _check_items(items, file)
     return items
+
+
+def read_users(file: Path) -> pl.DataFrame:
+    """Read and check the table of users' attributes.
+
+    Raises:
+        InputError: it cannot be read, lacks `user_id`, has a column of a name that is used here, or a user twice.
+    """
+    users = _read(file, ("user_id",))
+    if taken := {"user", "length", "tail", "group"} & set(users.columns):
+        raise InputError(f"{shown(file)} has a column '{min(taken)}', a name that is used here: rename the column")
+    double = users["user_id"].is_duplicated()
+    if double.any():
+        row = double.arg_max()
+        raise InputError(f"{at(file, row)}: user id '{users['user_id'][row]}' occurs twice: keep one of them")
+    return users.with_columns(pl.exclude("user_id").cast(pl.String))
 
 
 def found(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
