@@ -17,7 +17,7 @@ from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import BLOCK_SCORES, BLOCK_USERS, rank_among, rank_among_all
 from llmesr.models.whitening import whiten
-from llmesr.paths import replacing, results, run_folder
+from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
 from llmesr.recommend import Recommender
 from llmesr.retrieve import Neighbours
@@ -65,7 +65,7 @@ def run(settings: Settings, data: Dataset) -> Found:
     chosen = settings.cold
     ranked = list(_references(held, embeddings, new))
     for method, seed in itertools.product(chosen.methods, chosen.seeds):
-        trained = _trained(settings, held.data, embeddings, similar, method, seed)
+        trained = train.run(settings, held.data, embeddings, similar, chosen.backbone, method, seed)
         recommender = Recommender.of(settings, held.data, embeddings.items[1:], trained)
         for prior, count in itertools.product(chosen.priors, chosen.new_counts if method == "dualmatch" else (0,)):
             own = settings.recommend.model_copy(update={"prior": prior, "new_count": count})
@@ -77,17 +77,6 @@ def run(settings: Settings, data: Dataset) -> Found:
     with replacing(results(data.name) / "cold.csv") as temporary:
         found.metrics.write_csv(temporary, float_precision=6)
     return found
-
-
-def _trained(
-    settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours, method: str, seed: int
-) -> train.Run:
-    """Train a run, or load it if a killed stage had got that far."""
-    backbone = settings.cold.backbone
-    if (run_folder(data.name, backbone, method, seed) / "run.json").exists():
-        own = settings.model_copy(update={"data": settings.data.model_copy(update={"name": data.name})})
-        return train.load(own, embeddings, similar, backbone, method, seed)
-    return train.run(settings, data, embeddings, similar, backbone, method, seed)
 
 
 def _references(held: Held, embeddings: Embeddings, new: np.ndarray) -> Iterator[pl.DataFrame]:
