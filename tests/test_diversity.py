@@ -301,7 +301,8 @@ def test_leakage_is_chance_for_noise_and_certain_for_what_is_said_outright():
 
 def test_a_gap_is_between_the_best_and_the_worst_served_group():
     labels = np.array(["a"] * 10 + ["b"] * 10 + [""])
-    rows = audit.measure(labels, np.random.default_rng(0).normal(size=(21, 3)), np.array([1.0] * 10 + [3.0] * 10 + [1]))
+    ranks = np.array([1.0] * 10 + [3.0] * 10 + [1])
+    rows = audit.measure(labels, np.random.default_rng(0).normal(size=(21, 3)), labels, ranks)
     values = {(row["group"], row["metric"]): row["value"] for row in rows}
     assert values["a", "NDCG@10"] == 1
     assert values["b", "NDCG@10"] == 0.5
@@ -326,11 +327,14 @@ def test_small_groups_and_unknown_users_are_left_out(data):
 
 
 def test_the_audit_has_every_method_and_the_history(small, trained):
+    small = changed(small, study__variants={})
     found = audit.audit(small, *trained)
     assert pl.read_csv(results("tiny") / "audit.csv").height == found.height
     assert set(found["method"]) == {"history", "user_text", "none", "dualmatch"}
     assert set(found.filter(method="none")["metric"]) == {"leakage", "NDCG@10", "gap"}
     assert set(found.filter(method="history")["metric"]) == {"leakage"}
+    assert set(found.filter(method="none")["attribute"]) == {"club_member", "popularity"}
+    assert set(found.filter(attribute="popularity", metric="NDCG@10")["group"]) == {"head", "tail"}
 
 
 def test_a_column_that_is_not_there_is_an_error(small, data, embeddings):

@@ -20,7 +20,6 @@ from llmesr.models.whitening import whiten
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
 from llmesr.recommend import Recommender
-from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 __all__ = ["Cases", "Found", "Held", "hold_out", "run"]

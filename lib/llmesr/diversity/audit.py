@@ -1,6 +1,7 @@
 """An audit by attributes of users that no model has seen: are groups served alike, and do states tell who one is?"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -11,17 +12,19 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from llmesr import train
+from llmesr import study, train
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.metrics import ndcg
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import full_ranks, item_table, represent, rescorer
 from llmesr.paths import replacing, results
+from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
+POPULARITY = "popularity"
 FEWEST = 20
 """Users that a group must have to be told apart."""
 FOLDS = 5
@@ -36,7 +39,10 @@ HISTORY, TEXT = "history", "user_text"
 
 
 def audit(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> pl.DataFrame:
-    """Audit every method by every attribute of `diversity.attributes`; write `results/<dataset>/audit.csv`.
+    """Audit every method, and variants with a rival, by attributes; write `results/<dataset>/audit.csv`.
+
+    The attributes are those of `diversity.attributes`, told by users' states, and the popularity of items, head or
+    tail, told by their vectors.
 
     Everything is measured on validation: NDCG@10 in the whole catalogue by group, the gap between the best and the
     worst served, and the leakage, the AUC with which a logistic regression tells the groups apart by users' states
@@ -48,12 +54,18 @@ def audit(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Ne
     Raises:
         InputError: the users have no such attribute, or no two groups of it are large enough.
     """
-    chosen, rows = settings.diversity, []
-    for attribute in chosen.attributes:
-        labels = groups_of(data, attribute)
-        for backbone, method, seed, states, ranks in _measured(settings, data, embeddings, similar):
-            about = {"dataset": data.name, "backbone": backbone, "method": method, "seed": seed, "attribute": attribute}
-            rows += [{**about, **row} for row in measure(labels, states, ranks)]
+    attributes = settings.diversity.attributes
+    of_users = {attribute: groups_of(data, attribute) for attribute in attributes}
+    kinds = np.where(data.items["tail"] == "tail_item", "tail", "head")
+    rows = []
+    for one in _measured(settings, data, embeddings, similar):
+        about = {"dataset": data.name, "backbone": one.backbone, "method": one.method, "seed": one.seed}
+        for attribute, labels in of_users.items():
+            found = measure(labels, one.states, labels, one.ranks)
+            rows += [{**about, "attribute": attribute, **row} for row in found]
+        if one.table is not None:
+            found = measure(kinds, one.table, kinds[data.validation.items - 1], one.ranks)
+            rows += [{**about, "attribute": POPULARITY, **row} for row in found]
     found = pl.DataFrame(rows, schema=SCHEMA)
     with replacing(results(data.name) / "audit.csv") as temporary:
         found.write_csv(temporary, float_precision=6)
@@ -66,12 +78,7 @@ def groups_of(data: Dataset, attribute: str) -> np.ndarray:
     Raises:
         InputError: there is no such attribute, or there are not two groups of it.
     """
-    known = [name for name in data.users.columns if name not in ("user", "user_id", "length", "tail", "group")]
-    if attribute not in known:
-        raise InputError(
-            f"key 'diversity.attributes' names '{attribute}', and of users is known: {', '.join(known) or 'nothing'}"
-        )
-    labels = data.users[attribute].cast(pl.String).fill_null("").to_numpy()[data.validation.users].astype(str)
+    labels = dataset.attribute(data, attribute, "diversity.attributes")[data.validation.users]
     names, counts = np.unique(labels[labels != ""], return_counts=True)
     large = names[counts >= FEWEST]
     if len(large) < 2:
@@ -79,19 +86,22 @@ def groups_of(data: Dataset, attribute: str) -> np.ndarray:
     return np.where(np.isin(labels, large), labels, "")
 
 
-def measure(labels: np.ndarray, states: np.ndarray, ranks: np.ndarray | None) -> list[dict[str, object]]:
+def measure(
+    labels: np.ndarray, told: np.ndarray, asked: np.ndarray, ranks: np.ndarray | None
+) -> list[dict[str, object]]:
     """Measure one method by one attribute: rows `group`, `metric`, `value`.
 
     Args:
-        labels: (n,) groups; users of the empty one are left out.
-        states: (n, W).
-        ranks: (n,) of the validation items, if there is a model.
+        labels: (n,) the groups of those who are told by `told`; the empty one is left out.
+        told: (n, W) states of users, or vectors of items.
+        asked: (m,) the groups of the validation cases.
+        ranks: (m,) of the validation items, if there is a model.
     """
     known = labels != ""
-    rows = [{"group": "all", "metric": "leakage", "value": leakage(states[known], labels[known])}]
+    rows = [{"group": "all", "metric": "leakage", "value": leakage(told[known], labels[known])}]
     if ranks is not None:
         gains = ndcg(ranks, 10)
-        means = {str(name): float(gains[labels == name].mean()) for name in np.unique(labels[known])}
+        means = {str(name): float(gains[asked == name].mean()) for name in np.unique(asked[asked != ""])}
         rows += [{"group": name, "metric": "NDCG@10", "value": mean} for name, mean in means.items()]
         rows.append({"group": "all", "metric": "gap", "value": max(means.values()) - min(means.values())})
     return rows
@@ -110,22 +120,43 @@ def leakage(states: np.ndarray, labels: np.ndarray) -> float:
     return float(roc_auc_score(labels, chances, multi_class="ovr", average="macro"))
 
 
-def _measured(
-    settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours
-) -> Iterator[tuple[str, str, int, np.ndarray, np.ndarray | None]]:
-    """Give what users are known by, and how their validation items rank: first without a model, then each run's."""
+@dataclass(frozen=True)
+class Measured:
+    """What a method, or a row without one, knows and does.
+
+    Attributes:
+        states: (n, W) of the users with a validation item.
+        table: (V, W) of the items, if there is a model.
+        ranks: (n,) of the validation items in the whole catalogue, likewise.
+    """
+
+    backbone: str
+    method: str
+    seed: int
+    states: np.ndarray
+    table: np.ndarray | None = None
+    ranks: np.ndarray | None = None
+
+
+def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> Iterator[Measured]:
+    """Measure first without a model, then each run, then each variant that was trained with a rival."""
     chosen, asked = settings.diversity, data.validation
     users = torch.from_numpy(asked.users.astype(np.int64))
     sequences = Ragged.of(data.train.items, data.train.lengths)
     histories = sequences.take(users, len(data.train.items))
     had = np.zeros((len(users), data.n_items + 1), np.float32)
     np.add.at(had, (histories.row.numpy(), histories.items.numpy()), 1)
-    yield "untrained", HISTORY, 0, had[:, 1:], None
-    yield "untrained", TEXT, 0, embeddings.users[asked.users], None
-    for method in chosen.methods:
+    yield Measured("untrained", HISTORY, 0, had[:, 1:])
+    yield Measured("untrained", TEXT, 0, embeddings.users[asked.users])
+    runs = [(settings, chosen.backbone, method, None) for method in chosen.methods]
+    for variant, about in settings.study.variants.items():
+        own = study.changed(settings, variant)
+        if own.train.adversary != "none":
+            runs.append((own, settings.study.backbone, about.method, variant))
+    for own, backbone, method, variant in runs:
         for seed in chosen.seeds:
-            model = train.load(settings, embeddings, similar, chosen.backbone, method, seed).model
+            model = train.load(own, embeddings, similar, backbone, method, seed, variant).model
             states = represent(model, sequences, users, data.n_items, settings.model.max_length)
             table = item_table(model, data.n_items)
             ranks = full_ranks(states, table, asked.items, histories, rescorer(model, histories))
-            yield chosen.backbone, method, seed, states.numpy(), ranks
+            yield Measured(backbone, variant or method, seed, states.numpy(), table[1:].numpy(), ranks)

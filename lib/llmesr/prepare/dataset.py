@@ -100,6 +100,27 @@ def targets(frame: pl.DataFrame) -> Targets:
     return Targets(frame["user"].to_numpy(), frame["item"].to_numpy(), negatives)
 
 
+NOT_ATTRIBUTES = ("user", "user_id", "length", "tail", "group")
+"""Columns of users that the pipeline made."""
+
+
+def attribute(data: Dataset, name: str, key: str) -> np.ndarray:
+    """Give an attribute of every user as text, (U,); what is not known is empty.
+
+    Args:
+        data: of a source that knows something of users.
+        name: of the attribute.
+        key: of the settings that asks for it, for the error.
+
+    Raises:
+        InputError: the users have no such attribute.
+    """
+    known = [column for column in data.users.columns if column not in NOT_ATTRIBUTES]
+    if name not in known:
+        raise InputError(f"key '{key}' names '{name}', and of users is known: {', '.join(known) or 'nothing'}")
+    return data.users[name].cast(pl.String).fill_null("").to_numpy().astype(str)
+
+
 def save_frame(frame: pl.DataFrame, file: Path) -> None:
     """Write a frame as parquet, whole or not at all."""
     with replacing(file) as temporary:

@@ -147,14 +147,15 @@ def exploration(found: pl.DataFrame) -> Figure:
     return alone(figure)
 
 
-def audit_table(found: pl.DataFrame, attribute: str) -> str:
+def audit_table(found: pl.DataFrame, attribute: str, labels: dict[str, str]) -> str:
     """Lay out an audit by one attribute, a row a method: NDCG@10 of each group, the gap, and the leakage.
 
     Args:
         found: the frame of `audit.csv`.
         attribute: one of its attributes.
+        labels: what variants of the study are called.
     """
-    kept = found.filter(attribute=attribute)
+    kept, names = found.filter(attribute=attribute), {**METHOD_NAMES, **AUDITED, **labels}
     means = kept.group_by("method", "group", "metric", maintain_order=True).agg(
         pl.col("value").mean().alias("mean"), pl.col("value").std().fill_null(0.0).alias("std")
     )
@@ -168,7 +169,7 @@ def audit_table(found: pl.DataFrame, attribute: str) -> str:
         for column in columns:
             mean, std = value.get((method, *column), (None, None))
             cells.append("–" if mean is None else f"{mean:.4f}" + (f" ± {std:.4f}" if std else ""))
-        lines.append(f"| {AUDITED.get(method, METHOD_NAMES.get(method))} | {' | '.join(cells)} |")
+        lines.append(f"| {names[method]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

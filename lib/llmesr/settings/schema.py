@@ -162,6 +162,8 @@ class Train(Section):
     negatives: Positive
     calibration: Annotated[float, Field(ge=0, le=1)]
     propensity: Annotated[float, Field(ge=0, le=1)]
+    adversary: Annotated[str, Field(min_length=1)]
+    adversary_weight: Annotated[float, Field(gt=0)]
     redraw_negatives: bool
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive

@@ -25,6 +25,7 @@ from llmesr.prepare.dataset import Dataset, Targets, save_json
 from llmesr.prepare.split import draw_negatives
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, Train
+from llmesr.train import rival
 from llmesr.train.checkpoint import fingerprint
 from llmesr.train.loop import Fitted, Task, fit, lesson, validate
 from llmesr.train.team import Team
@@ -80,21 +81,21 @@ def run(
     _be_deterministic()
     sequences = Ragged.of(data.train.items, data.train.lengths, team.device)
     task = Task(sequences, data.n_items, settings.model.max_length, validation_targets(data, settings, seed))
-    own = run_folder(data.name, backbone, method, seed)
-    folder = variant_folder(data.name, variant) / str(seed) if variant else own
-    arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
-    arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
+    folder = _folder(data.name, backbone, method, seed, variant)
+    arrays = _arrays(settings, data, embeddings, similar)
     phases: list[Phase] = []
     with cpu_threads(settings.train.threads), _live(folder) if team.writes else nullcontext() as live:
         for name in [STARTS_FROM[method], method] if method in STARTS_FROM else [method]:
             model = models.build(settings, backbone, name, seed, embeddings, similar).to(team.device)
             if phases:
                 model.load_state_dict(phases[-1].model.state_dict(), strict=False)
+            attach_rival(model, settings, data)
             called = "-from-".join(dict.fromkeys([variant or method, name]))
             checkpoint = checkpoint_file(data.name, backbone, called, seed)
             identity = _identity(settings, backbone, name, seed, arrays)
             report = _log_to(live) if live and name == method else _ignore
             fitted = fit(model, task, with_loss(settings.train, name), seed, checkpoint, identity, report, team)
+            model.rival = None  # it has done its work, and is not saved
             phases.append(Phase(name, checkpoint, model, fitted))
         began = time.monotonic()
         model.finish(lesson(model, task, seed, fitted.best_epoch, team))
@@ -116,11 +117,24 @@ def run(
     return Run(model.cpu().eval(), account, fitted.history)
 
 
+def attach_rival(model: Method, settings: Settings, data: Dataset) -> None:
+    """Give a model the rival that `train.adversary` asks for, whose weights are learned with the model's."""
+    device = next(model.parameters()).device
+    width = model.item_vectors(torch.ones(1, dtype=torch.int64, device=device)).shape[-1]
+    found = rival.make(settings.train, data, width)
+    model.rival = found if found is None else found.to(device)
+
+
 def with_loss(settings: Train, method: str) -> Train:
     """Replace the loss `own` by the one of the method's paper."""
     if settings.loss != "own":
         return settings
     return settings.model_copy(update={"loss": LOSSES.get(method, "bce")})
+
+
+def _folder(name: str, backbone: str, method: str, seed: int, variant: str | None) -> Path:
+    """Folder of a run, or of a variant's."""
+    return variant_folder(name, variant) / str(seed) if variant else run_folder(name, backbone, method, seed)
 
 
 def _be_deterministic() -> None:
@@ -146,13 +160,21 @@ def _write(folder: Path, phases: list[Phase], account: dict) -> None:
         phase.checkpoint.unlink(missing_ok=True)  # not before all is written
 
 
-def load(settings: Settings, embeddings: Embeddings, similar: Neighbours, backbone: str, method: str, seed: int) -> Run:
-    """Load a run that was trained under these settings.
+def load(
+    settings: Settings,
+    embeddings: Embeddings,
+    similar: Neighbours,
+    backbone: str,
+    method: str,
+    seed: int,
+    variant: str | None = None,
+) -> Run:
+    """Load a run that was trained under these settings, or a variant of the study.
 
     Raises:
         InputError: it is missing or damaged.
     """
-    folder = run_folder(settings.data.name, backbone, method, seed)
+    folder = _folder(settings.data.name, backbone, method, seed, variant)
     model = models.build(settings, backbone, method, seed, embeddings, similar)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -184,6 +206,15 @@ def validation_targets(data: Dataset, settings: Settings, seed: int) -> Callable
         return Targets(fixed.users, fixed.items, negatives)
 
     return redrawn
+
+
+def _arrays(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> list[np.ndarray]:
+    """List the data that a run depends on."""
+    arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
+    arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
+    if settings.train.adversary != "none":
+        arrays += [np.array(data.users.hash_rows(seed=0)), np.array(data.items["tail"] == "tail_item")]
+    return arrays
 
 
 def _identity(settings: Settings, backbone: str, method: str, seed: int, arrays: list[np.ndarray]) -> str:

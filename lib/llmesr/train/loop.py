@@ -83,6 +83,9 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
         weights = ranking.importance(batch.targets[predicts])
         own = ranking(states[predicts], table, positives, compared.view_as(candidates), candidates, weights)
         loss = own * (len(predicts) / len(predicting))
+    rival = getattr(model, "rival", None)
+    if rival is not None:  # every process sees its share of users, and as good as the same items
+        loss = loss + rival.loss(batch, states, items, table) * (len(batch.users) / len(whole.users))
     extra = model.extra_loss(batch, states)
     if extra is None or not len(batch.represented):
         return loss

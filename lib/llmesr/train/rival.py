@@ -1,0 +1,91 @@
+"""Adversarial training: a rival guesses from states, or from item vectors, what these should not tell.
+
+The rival learns to guess; what it is given learns to leave it guessing, through a reversed gradient (Ganin et al.,
+2016). The rival is of no use after training and is not saved.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmesr.models.contract import Batch
+from llmesr.prepare.dataset import Dataset, attribute
+from llmesr.settings import Train
+
+POPULARITY = "popularity"
+UNKNOWN = -1
+
+
+class Reverse(torch.autograd.Function):
+    """Identity whose gradient is reversed and scaled."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor, strength: float) -> Tensor:
+        """Return x."""
+        context.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        """Reverse the gradient."""
+        return -context.strength * gradient, None
+
+
+class Rival(nn.Module):
+    """Guesses the class of users by their states, or of items by their vectors.
+
+    Attributes:
+        labels: (U,) of users or (V + 2,) of items; -1 where it is not known.
+        of_items: which of the two.
+    """
+
+    def __init__(self, width: int, labels: Tensor, strength: float, *, of_items: bool) -> None:
+        super().__init__()
+        counts = torch.bincount(labels[labels != UNKNOWN])
+        self.guess = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, len(counts)))
+        self.register_buffer("labels", labels, persistent=False)
+        self.register_buffer("weights", counts.sum() / (len(counts) * counts.clamp(min=1)), persistent=False)
+        self.strength, self.of_items = strength, of_items
+
+    def loss(self, batch: Batch, states: Tensor, items: Tensor, table: Tensor) -> Tensor:
+        """Compute how wrong the guesses are, every class counting as much as the others.
+
+        Args:
+            batch: names the users and where their own representations are.
+            states: (N, W).
+            items: (M,) ids of the step's items.
+            table: (M, W) their vectors.
+        """
+        known, told = (self.labels[items], table) if self.of_items else self._users(batch, states)
+        some = known != UNKNOWN
+        if not some.any():
+            return states.new_zeros(())
+        guesses = self.guess(Reverse.apply(told[some], self.strength))
+        return F.cross_entropy(guesses, known[some], self.weights)
+
+    def _users(self, batch: Batch, states: Tensor) -> tuple[Tensor, Tensor]:
+        return self.labels[batch.represented], states[batch.last]
+
+
+def make(settings: Train, data: Dataset, width: int) -> Rival | None:
+    """Make the rival that the settings ask for.
+
+    Args:
+        settings: `train.adversary` and its weight.
+        data: whose users or items are guessed.
+        width: W.
+
+    Raises:
+        InputError: the users have no such attribute.
+    """
+    if settings.adversary == "none":
+        return None
+    if settings.adversary == POPULARITY:
+        labels = np.pad((data.items["tail"] == "tail_item").to_numpy().astype(np.int64), 1, constant_values=UNKNOWN)
+    else:
+        values = attribute(data, settings.adversary, "train.adversary")
+        names = sorted(set(values) - {""})
+        labels = np.array([names.index(value) if value else UNKNOWN for value in values], np.int64)
+    strength = settings.adversary_weight
+    return Rival(width, torch.from_numpy(labels), strength, of_items=settings.adversary == POPULARITY)
