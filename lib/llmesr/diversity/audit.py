@@ -148,13 +148,13 @@ def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar
     np.add.at(had, (histories.row.numpy(), histories.items.numpy()), 1)
     yield Measured("untrained", HISTORY, 0, had[:, 1:])
     yield Measured("untrained", TEXT, 0, embeddings.users[asked.users])
-    runs = [(settings, chosen.backbone, method, None) for method in chosen.methods]
+    runs = [(settings, chosen.backbone, method, None, chosen.seeds) for method in chosen.methods]
     for variant, about in settings.study.variants.items():
         own = study.changed(settings, variant)
         if own.train.adversary != "none":
-            runs.append((own, settings.study.backbone, about.method, variant))
-    for own, backbone, method, variant in runs:
-        for seed in chosen.seeds:
+            runs.append((own, settings.study.backbone, about.method, variant, settings.study.seeds))
+    for own, backbone, method, variant, seeds in runs:
+        for seed in seeds:
             model = train.load(own, embeddings, similar, backbone, method, seed, variant).model
             states = represent(model, sequences, users, data.n_items, settings.model.max_length)
             table = item_table(model, data.n_items)

@@ -175,19 +175,18 @@ def load(
         InputError: it is missing or damaged.
     """
     folder = _folder(settings.data.name, backbone, method, seed, variant)
+    stage = f"study/dvc.yaml:variant@{variant}" if variant else f"train@{backbone}-{method}-{seed}"
     model = models.build(settings, backbone, method, seed, embeddings, similar)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         account = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))["epochs"]
     except FileNotFoundError:
-        raise InputError(
-            f"{shown(folder)} is missing: run `dvc repro train@{backbone}-{method}-{seed}` first"
-        ) from None
+        raise InputError(f"{shown(folder)} is missing: run `dvc repro {stage}` first") from None
     except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{shown(folder)} is damaged or of other settings ({str(error).splitlines()[0]}): delete it and run "
-            f"`dvc repro train@{backbone}-{method}-{seed}`"
+            f"`dvc repro {stage}`"
         ) from None
     return Run(model.eval(), account, history)
 
