@@ -111,3 +111,16 @@ def test_an_unknown_method_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "'llmers' is not among 'methods'" in capsys.readouterr().err
+
+
+class Other:
+    """The other process, which has computed one row."""
+
+    def gather(self, padded):
+        return torch.cat([torch.tensor([[7.0, 8.0]]), padded])
+
+
+def test_a_process_without_a_share_has_rows_of_the_right_shape():
+    second = Team(torch.device("cpu"), 1, 2, Other())
+    found = second.together(torch.tensor([3]), lambda rows: torch.stack([rows.float(), rows.float() + 1], 1))
+    assert found.tolist() == [[7, 8]]

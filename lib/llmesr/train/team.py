@@ -58,7 +58,8 @@ class Team:
 
     def together(self, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Compute something for rows (n,), each process for its share: (n, …) in their order, for all."""
-        own = compute(rows[self.mine(len(rows))])
+        share = self.mine(len(rows))
+        own = compute(rows[share]) if len(share) else compute(rows[:1])[:0]  # more processes than rows: of its shape
         if self.accelerator is None:
             return own
         most = -(-len(rows) // self.size)
