@@ -224,6 +224,8 @@ def test_a_mismatching_folder_is_refused(made, tmp_path):
     made().save(folder)
     card = json.loads((folder / "card.json").read_text())
 
+    assert set(card["settings"]) == {"embed", "model", "backbones", "methods", "recommend"}  # all that it hangs on
+
     def write(**changes):
         (folder / "card.json").write_text(json.dumps({**card, **changes}))
 

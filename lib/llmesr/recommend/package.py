@@ -19,7 +19,7 @@ from llmesr.models.methods import Method
 from llmesr.paths import replacing, sha256, shown
 from llmesr.prepare.dataset import read_frame, read_json, save_frame, save_json
 from llmesr.retrieve import Neighbours
-from llmesr.settings import Settings
+from llmesr.settings import Served, Settings
 
 FORMAT = 1
 """Of the folder; a change that older code cannot read raises it."""
@@ -30,7 +30,7 @@ FILES = ("weights.safetensors", "texts.safetensors", "items.parquet")
 class Package:
     """What a saved recommender is made of; items that were added after training come last."""
 
-    settings: Settings
+    settings: Settings | Served
     model: Method
     items: pl.DataFrame
     texts: np.ndarray
@@ -51,7 +51,7 @@ def save(kept: Package, folder: Path) -> None:
         "trained": kept.trained,
         "about": kept.about,
         "files": {name: sha256(folder / name) for name in FILES},
-        "settings": kept.settings.model_dump(mode="json", by_alias=True),
+        "settings": Served.of(kept.settings).model_dump(mode="json", by_alias=True),
     }
     save_json(card, folder / "card.json")
 
@@ -74,7 +74,7 @@ def load(folder: Path) -> Package:
         if not (folder / name).exists() or sha256(folder / name) != digest:
             raise InputError(f"{shown(folder / name)} is missing or is not what card.json says: save it anew")
     try:
-        settings = Settings.model_validate(card["settings"])
+        settings = Served.model_validate(card["settings"])
     except ValidationError as problem:
         key = ".".join(str(part) for part in problem.errors()[0]["loc"])
         raise InputError(
@@ -85,7 +85,7 @@ def load(folder: Path) -> Package:
     return Package(settings, model, read_frame(folder / "items.parquet", "recommend"), texts, trained, about)
 
 
-def _model(settings: Settings, about: dict, texts: np.ndarray, folder: Path) -> Method:
+def _model(settings: Served, about: dict, texts: np.ndarray, folder: Path) -> Method:
     """Build the model that was trained, and give it its weights; users and teachers are of no use any more."""
     nobody = np.zeros((1, 1), np.int64)
     initial = np.zeros((len(texts) + 1, settings.model.hidden), np.float32)

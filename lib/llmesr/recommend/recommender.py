@@ -22,7 +22,7 @@ from llmesr.prepare.dataset import Dataset
 from llmesr.recommend import export, newcomers, package
 from llmesr.recommend.explain import Explanation, contributions
 from llmesr.recommend.package import Package
-from llmesr.settings import Settings
+from llmesr.settings import Served, Settings
 from llmesr.train import Run
 
 SHOWN = ("item_id", "title", "count", "tail")
@@ -44,7 +44,7 @@ class Recommender:
         about: `run.json`: dataset, backbone, method, seed, validation metric.
     """
 
-    settings: Settings
+    settings: Settings | Served
     model: Method
     items: pl.DataFrame
     texts: np.ndarray

@@ -32,6 +32,7 @@ from llmesr.settings.schema import (
     LocalEncoder,
     Prepare,
     Recipe,
+    Served,
     Settings,
     Train,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "RlmRecCon",
     "RlmRecGen",
     "SasRec",
+    "Served",
     "Settings",
     "Train",
     "UniSRec",

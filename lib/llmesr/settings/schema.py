@@ -263,3 +263,18 @@ class Settings(Section):
     def folder(self) -> Path:
         """The dataset's folder of raw files."""
         return from_root(self.data.root) / self.data.name
+
+
+class Served(Section):
+    """The sections that a saved recommender depends on: what else changes does not make it unreadable."""
+
+    embed: Embed
+    model: Model
+    backbones: Backbones
+    methods: Methods
+    recommend: Recommend
+
+    @classmethod
+    def of(cls, settings: "Settings | Served") -> "Served":
+        """Take them out of all settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
