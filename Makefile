@@ -32,22 +32,22 @@ strip: setup  ## Clean the notebooks: no outputs, counts or run metadata
 
 repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 	$(if $(DATASET),@$(BIN)/python -m llmesr.switch $(DATASET))
-	dvc repro retrieve
+	dvc --wait-for-lock repro retrieve
 	@dvc status --quiet train || $(BIN)/python -m llmesr.switch --runs | \
 		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
-	dvc repro
+	dvc --wait-for-lock repro
 
 study: setup  ## Run every method and the long studies: ablation, hyperparameters, similarity, language
 	@$(BIN)/python -m llmesr.switch --all-methods
 	$(MAKE) repro
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
-	dvc repro study/dvc.yaml beyond/dvc.yaml:debias
+	dvc --wait-for-lock repro study/dvc.yaml beyond/dvc.yaml:debias
 
 beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity
-	dvc repro beyond/dvc.yaml:recommend beyond/dvc.yaml:cold beyond/dvc.yaml:diversity
+	dvc --wait-for-lock repro beyond/dvc.yaml:recommend beyond/dvc.yaml:cold beyond/dvc.yaml:diversity
 
 demo: data strip  ## Open a page that recommends, from what the runs have learned
-	dvc repro beyond/dvc.yaml:recommend
+	dvc --wait-for-lock repro beyond/dvc.yaml:recommend
 	streamlit run lib/llmesr/demo.py --client.toolbarMode minimal --browser.gatherUsageStats false
 
 test: data  ## Lint, unit tests, and every notebook on the tiny dataset
@@ -58,9 +58,9 @@ test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 bench: data strip $(OTHERS)/.installed  ## Time ours against RecBole, a plain reference and others (BENCH="--only …")
-	dvc repro retrieve
+	dvc --wait-for-lock repro retrieve
 	$(BIN)/python -m benchmarks $(BENCH)
-	dvc repro benchmarks/dvc.yaml
+	dvc --wait-for-lock repro benchmarks/dvc.yaml
 
 $(OTHERS)/.installed: benchmarks/requirements-recbole.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"

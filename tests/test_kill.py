@@ -56,6 +56,22 @@ def test_training(tiny, data, embeddings, similar, shell):
         assert torch.equal(value, whole.model.state_dict()[name]), name
 
 
+def test_two_at_once_in_one_checkout(tiny, data, embeddings, similar, shell):
+    """Both write the same run, and its checkpoint after every epoch: what is left is whole, as one would leave it."""
+    settings = changed(tiny, train__epochs=6, train__patience=6)
+    whole = train.run(settings, data, embeddings, similar, "sasrec", "llmesr", 42)
+    folder = run_folder("tiny", "sasrec", "llmesr", 42)
+    for file in folder.glob("*.*"):
+        file.unlink()
+    for process in [shell(settings, TRAIN) for _ in range(2)]:
+        said, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, said[-3000:]
+    for name, value in load_file(folder / "weights.safetensors").items():
+        assert torch.equal(value, whole.model.state_dict()[name]), name
+    assert train.load(settings, embeddings, similar, "sasrec", "llmesr", 42).account["epochs"] == 6
+    assert not list(folder.glob(".*"))  # nothing half-written is left
+
+
 ENCODE = """
 import time
 import numpy as np
