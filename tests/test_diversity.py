@@ -16,6 +16,7 @@ from llmesr.diversity.measures import Catalogue, categories_of
 from llmesr.diversity.rerank import RERANKERS, Candidates, candidates, dpp, mmr
 from llmesr.errors import InputError
 from llmesr.paths import results
+from llmesr.report import diversity as look
 
 UNIT = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
 """Of items 1 to 4; 4 reads like 1."""
@@ -274,7 +275,7 @@ def test_nobody_is_shown_what_they_had(small, trained):
     asked = diversity.ask(small, data, embeddings)
     for _, _, _, score in diversity.scorers(small, data, embeddings, similar, asked):
         rows = torch.arange(len(asked.users))
-        found = diversity.shortlist(score, rows, asked, 10)
+        found = diversity.shortlist(score, rows, asked, 10, 5)
         for row, user in enumerate(asked.users):
             real = found.items[row][np.isfinite(found.relevance[row])]
             assert not set(real) & {0, *data.train[user]}
@@ -338,8 +339,22 @@ def test_the_audit_has_every_method_and_the_history(small, trained):
 
 
 def test_a_column_that_is_not_there_is_an_error(small, data, embeddings):
-    with pytest.raises(InputError, match=r"'diversity\.category' is 'colour'.*item_id"):
+    with pytest.raises(InputError, match=r"'diversity\.category' is 'colour', .*\(brand, category, grade\)"):
         diversity.ask(changed(small, diversity__category="colour"), data, embeddings)
+
+
+def test_without_categories_nothing_is_measured_by_them(small, trained):
+    found = diversity.run(changed(small, diversity__category=None), *trained)
+    assert not {"category diversity", "miscalibration"} & set(found["metric"])
+    assert set(found["reranker"]) == {"none", *RERANKERS} - {"calibrated"}
+    text = look.table(found)
+    assert "Category" not in text
+    assert look.trades(found, ("none",), ("semantic diversity", "miscalibration")).axes[1:2] == []
+
+
+def test_a_list_that_nobody_can_fill_is_an_error(small, trained):
+    with pytest.raises(InputError, match=r"a user has had all items but \d+, and lists hold 48: lower 'diversity\.k'"):
+        diversity.run(changed(small, diversity__k=48, diversity__candidates=48), *trained)
 
 
 def test_fewer_candidates_than_a_list_holds_are_an_error(tiny):

@@ -139,6 +139,9 @@ def test_inverse_propensity_counts_rare_items_more_and_all_as_much_on_average():
         assert weights.mean().item() == pytest.approx(1)
         assert weights[2] / weights[0] == pytest.approx((5 / 2) ** power)
         assert weights[1] / weights[0] == pytest.approx((5 / 3) ** power)
+    often = ragged([1, 1, 1, 1, 2], [1, 3])  # bought again and again
+    ranking = RankingLoss(settings.model_copy(update={"propensity": 1.0}), NegativeSampler(often, 3))
+    assert ranking.importance(often.items).mean().item() == pytest.approx(1)
 
 
 def sigmoid(x):

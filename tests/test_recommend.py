@@ -13,6 +13,7 @@ from llmesr.models.methods import METHODS
 from llmesr.models.scoring import full_ranks, item_table, represent, rescorer
 from llmesr.recommend import newcomers
 from llmesr.settings import Settings
+from scipy.sparse import csr_matrix
 
 NEW = pl.DataFrame({"item_id": ["new-1", "new-2"], "title": ["Head torch", "Gas cooker"]})
 
@@ -184,6 +185,15 @@ def test_texts_of_new_items_are_written_and_encoded_as_the_others_were(made, mon
     assert more.items.tail(1)["count"].to_list() == [0]
 
 
+def test_nothing_new_changes_nothing_and_lists_of_attributes_are_joined(made, monkeypatch):
+    monkeypatch.setattr(embed, "encode", lambda texts, settings: np.ones((len(texts), 24), np.float32))
+    recommender = made()
+    assert recommender.add_embedded(NEW[:0], np.ones((0, 24), np.float32)) is recommender
+    assert recommender.matcher.grown(csr_matrix((49, 49), dtype=np.float32), torch.zeros(0)).is_fitted
+    more = recommender.add_items(NEW.with_columns(brand=pl.Series([["Ox", "Elk"], ["Ox"]])))
+    assert more.items["brand"].tail(2).to_list() == ["Ox, Elk", "Ox"]
+
+
 @pytest.mark.parametrize(
     ("items", "what"),
     [
@@ -255,6 +265,11 @@ def test_everybodys_lists_are_what_each_is_recommended(made, data, tmp_path):
         own = listed.filter(user_id=user_id)
         assert own["item_id"].to_list() == recommender.recommend(past, 4)["item_id"].to_list()
         assert own["rank"].to_list() == [1, 2, 3, 4]
+
+
+def test_ids_of_digits_may_be_numbers_in_histories(made, tmp_path):
+    recommender = made().add_embedded(NEW.with_columns(item_id=pl.Series(["7", "8"])), np.ones((2, 24), np.float32))
+    assert recommender.export(pl.DataFrame({"user_id": [1, 1], "item_id": [7, 8]}), tmp_path / "lists.parquet") == 1
 
 
 def test_a_user_who_has_had_everything_is_recommended_nothing(made, data, tmp_path):

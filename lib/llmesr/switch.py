@@ -1,8 +1,9 @@
 """Switch the dataset or the methods, or list the runs or the variants, from the command line.
 
 `python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
-without such a file only `data.name` and `data.source` change. `--all-methods` puts the paper's and our own into
-`matrix.methods`. `--runs` prints the DVC targets of all runs, the slowest first, `--variants` those of the study.
+without such a file `data.name` and `data.source` change, and what names columns of a dataset is taken back.
+`--all-methods` puts the paper's and our own into `matrix.methods`. `--runs` prints the DVC targets of all runs, the
+slowest first, `--variants` those of the study.
 """
 
 import sys
@@ -25,6 +26,15 @@ SLOWEST_FIRST = (
 )
 
 
+OF_NOBODY = {
+    "diversity.category": None,
+    "diversity.separator": None,
+    "diversity.attributes": [],
+    "study.variants.dualmatch-adv-user.change.train.adversary": "popularity",
+}
+"""What presets say of columns that a dataset of one's own need not have."""
+
+
 class _Representer(RoundTripRepresenter):
     """Writes null as `null`; ruamel would leave the value empty."""
 
@@ -39,14 +49,15 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
         name: of a preset, or of a folder of one's own data.
         file: the settings, whose comments and form stay as they are.
         presets: the folder of `<name>.yaml`, each with dotted keys and their values. Without one of that name
-            `data.name` is set, and `data.source` to `auto`; other keys keep what an earlier preset gave them.
+            `data.name` is set, `data.source` to `auto`, and what names columns of another dataset is taken back;
+            other keys keep what an earlier preset gave them.
 
     Raises:
         InputError: a file is no YAML, a preset's key is not in the settings, or they would not be valid afterwards.
     """
     yaml = _yaml()
     preset = {path.stem: path for path in presets.glob("*.yaml")}.get(name)
-    changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto"}
+    changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto", **OF_NOBODY}
     _change(yaml, changes, file, preset or file)
 
 

@@ -13,6 +13,7 @@ from llmesr.diversity import bandits, measures
 from llmesr.diversity.measures import Catalogue, categories_of
 from llmesr.diversity.rerank import RERANKERS, Candidates, candidates
 from llmesr.embed import Embeddings
+from llmesr.embed.prompts import NOT_ATTRIBUTES
 from llmesr.errors import InputError
 from llmesr.evaluate.references import REFERENCES
 from llmesr.metrics import hit_rate, ndcg
@@ -27,6 +28,8 @@ from llmesr.settings import Settings
 BLOCK = 256
 """Users ranked at once: the vectors of all their candidates are held."""
 UNTRAINED = "untrained"
+BY_CATEGORY = ("category diversity", "miscalibration")
+"""Measures that there are only with categories."""
 PLAIN = "none"
 """Stands in the column `reranker` of lists as they are; λ is 1 then."""
 
@@ -64,15 +67,17 @@ def ask(settings: Settings, data: Dataset, embeddings: Embeddings) -> Asked:
         InputError: the items have no such column of categories.
     """
     chosen = settings.diversity
-    if chosen.category not in data.items.columns:
+    attributes = [column for column in data.items.columns if column not in NOT_ATTRIBUTES]
+    if chosen.category is not None and chosen.category not in attributes:
         raise InputError(
-            f"key 'diversity.category' is '{chosen.category}', which is not among the items' columns "
-            f"({', '.join(data.items.columns)}): name one of them"
+            f"key 'diversity.category' is '{chosen.category}', which is not among the items' attributes "
+            f"({', '.join(attributes) or 'there are none'}): name one of them, or null"
         )
     counts = np.bincount(data.train.items, minlength=data.n_items + 1)
     length = np.linalg.norm(embeddings.items, axis=1, keepdims=True).clip(min=1e-12)
     tail = np.append(False, (data.items["tail"] == "tail_item").to_numpy())
-    shares = categories_of(data.items[chosen.category], chosen.separator)
+    kinds = pl.repeat("any", data.n_items, eager=True) if chosen.category is None else data.items[chosen.category]
+    shares = categories_of(kinds, chosen.separator)
     catalogue = Catalogue(embeddings.items / length, shares, counts, tail, data.n_users)
 
     users = torch.from_numpy(data.validation.users.astype(np.int64))
@@ -108,10 +113,12 @@ def run(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neig
     for backbone, method, seed, score in scorers(settings, data, embeddings, similar, asked):
         variants = [(PLAIN, 1.0)]
         if method in chosen.reranked:
-            variants += [(name, trade) for name in RERANKERS for trade in chosen.trades]
+            known = [name for name in RERANKERS if chosen.category or name != "calibrated"]
+            variants += [(name, trade) for name in known for trade in chosen.trades]
         for (reranker, trade), lists in _lists(score, asked, variants, chosen.k, chosen.candidates).items():
             about = {"dataset": data.name, "backbone": backbone, "method": method, "seed": seed}
             measured = measure(lists, asked)
+            measured = [row for row in measured if chosen.category or row["metric"] not in BY_CATEGORY]
             rows += [{**about, "reranker": reranker, "trade": trade, **row} for row in measured]
     found = pl.DataFrame(rows)
     with replacing(results(data.name) / "diversity.csv") as temporary:
@@ -142,10 +149,13 @@ def explore(settings: Settings, data: Dataset, embeddings: Embeddings, similar: 
         )
         for run in ends
     )
-    everyone = torch.arange(len(asked.users))
-    found = shortlist(believed, everyone, asked, chosen.candidates)
-    truth = np.take_along_axis(wanted(everyone).numpy(), found.items, 1)
-    around = bandits.world(found, truth, data.n_items)
+    least = data.n_items - int(asked.histories.lengths.max())  # candidates that are new to everybody
+    n, worlds = max(1, min(chosen.candidates, least)), []
+    for rows in torch.arange(len(asked.users)).split(_block(asked)):
+        found = shortlist(believed, rows, asked, n, n)
+        truth = np.take_along_axis(wanted(rows).numpy(), found.items, 1)
+        worlds.append(bandits.world(found, truth, data.n_items))
+    around = bandits.together(worlds)
     frames = []
     for policy, strength in (("greedy", 0.0), ("epsilon", chosen.epsilon), ("ucb", chosen.ucb)):
         for seed in chosen.seeds:
@@ -190,13 +200,22 @@ def score_of(model: Method, data: Dataset, asked: Asked, latest: int) -> Score:
     return score
 
 
-def shortlist(score: Score, rows: Tensor, asked: Asked, n: int) -> Candidates:
-    """Take the n best items of some of the asked users, in a row, that they have not had."""
+def shortlist(score: Score, rows: Tensor, asked: Asked, n: int, k: int) -> Candidates:
+    """Take the n best items of some of the asked users, in a row, that they have not had.
+
+    Raises:
+        InputError: a user has had so many that no k are left.
+    """
     scores = score(rows).clone()
     scores[:, 0] = -torch.inf
     had = asked.histories.take(rows, len(asked.histories.items))
     scores[had.row, had.items] = -torch.inf
-    return candidates(scores.numpy(), n, asked.shares[rows])
+    left = scores.isfinite().sum(1)
+    if int(left.min()) < k:
+        raise InputError(
+            f"a user has had all items but {int(left.min())}, and lists hold {k}: lower 'diversity.k' to that"
+        )
+    return candidates(scores.numpy(), min(n, scores.shape[1] - 1), asked.shares[rows])
 
 
 def _lists(
@@ -204,13 +223,18 @@ def _lists(
 ) -> dict[tuple[str, float], np.ndarray]:
     """Make everybody's lists (n, k) of each variant."""
     found: dict[tuple[str, float], list[np.ndarray]] = {variant: [] for variant in variants}
-    size = max(1, min(BLOCK, BLOCK_SCORES // len(asked.catalogue.counts)))
-    for rows in torch.arange(len(asked.users)).split(size):
-        listed = shortlist(score, rows, asked, n)
+    for rows in torch.arange(len(asked.users)).split(_block(asked)):
+        listed = shortlist(score, rows, asked, n, k)
         for name, trade in variants:
             items = listed.items[:, :k] if name == PLAIN else RERANKERS[name](listed, k, trade, asked.catalogue)
             found[name, trade].append(items)
     return {variant: np.concatenate(parts) for variant, parts in found.items()}
+
+
+def _block(asked: Asked) -> int:
+    """Users at once, so that neither their scores nor their candidates' categories take too much."""
+    widest = max(len(asked.catalogue.counts), 100 * asked.catalogue.categories.shape[1])
+    return max(1, min(BLOCK, BLOCK_SCORES // widest))
 
 
 def measure(lists: np.ndarray, asked: Asked) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from scipy.sparse import csr_matrix, issparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -20,7 +21,7 @@ from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import full_ranks, item_table, represent, rescorer
 from llmesr.paths import replacing, results
 from llmesr.prepare import dataset
-from llmesr.prepare.dataset import Dataset
+from llmesr.prepare.dataset import Dataset, Sequences, baskets
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
@@ -35,12 +36,13 @@ SCHEMA = {
     "value": pl.Float64,
 }
 HISTORY, TEXT = "history", "user_text"
-"""Rows of what states are made of: how often a user had which item, and the LLM embedding of it."""
+"""Rows of what states are made of: which items a user had, and the LLM embedding of it."""
 
 
 def audit(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> pl.DataFrame:
     """Audit every method, and variants with a rival, by attributes; write `results/<dataset>/audit.csv`.
 
+    Where there are not enough head or tail items, popularity is left out.
     The attributes are those of `diversity.attributes`, told by users' states, and the popularity of items, head or
     tail, told by their vectors.
 
@@ -63,7 +65,7 @@ def audit(settings: Settings, data: Dataset, embeddings: Embeddings, similar: Ne
         for attribute, labels in of_users.items():
             found = measure(labels, one.states, labels, one.ranks)
             rows += [{**about, "attribute": attribute, **row} for row in found]
-        if one.table is not None:
+        if one.table is not None and min(np.unique(kinds, return_counts=True)[1]) >= FOLDS and len(set(kinds)) > 1:
             found = measure(kinds, one.table, kinds[data.validation.items - 1], one.ranks)
             rows += [{**about, "attribute": POPULARITY, **row} for row in found]
     found = pl.DataFrame(rows, schema=SCHEMA)
@@ -87,7 +89,7 @@ def groups_of(data: Dataset, attribute: str) -> np.ndarray:
 
 
 def measure(
-    labels: np.ndarray, told: np.ndarray, asked: np.ndarray, ranks: np.ndarray | None
+    labels: np.ndarray, told: np.ndarray | csr_matrix, asked: np.ndarray, ranks: np.ndarray | None
 ) -> list[dict[str, object]]:
     """Measure one method by one attribute: rows `group`, `metric`, `value`.
 
@@ -107,12 +109,13 @@ def measure(
     return rows
 
 
-def leakage(states: np.ndarray, labels: np.ndarray) -> float:
+def leakage(states: np.ndarray | csr_matrix, labels: np.ndarray) -> float:
     """AUC of a logistic regression that tells groups (n,) by states (n, W), each user by a model that never saw them.
 
     Of more than two groups the mean over each against the rest.
     """
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    scaler = StandardScaler(with_mean=not issparse(states))
+    probe = make_pipeline(scaler, LogisticRegression(C=0.1, max_iter=1000))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     chances = cross_val_predict(probe, states, labels, cv=folds, method="predict_proba")
     if chances.shape[1] == 2:
@@ -133,7 +136,7 @@ class Measured:
     backbone: str
     method: str
     seed: int
-    states: np.ndarray
+    states: np.ndarray | csr_matrix
     table: np.ndarray | None = None
     ranks: np.ndarray | None = None
 
@@ -144,10 +147,10 @@ def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar
     users = torch.from_numpy(asked.users.astype(np.int64))
     sequences = Ragged.of(data.train.items, data.train.lengths)
     histories = sequences.take(users, len(data.train.items))
-    had = np.zeros((len(users), data.n_items + 1), np.float32)
-    np.add.at(had, (histories.row.numpy(), histories.items.numpy()), 1)
-    yield Measured("untrained", HISTORY, 0, had[:, 1:])
-    yield Measured("untrained", TEXT, 0, embeddings.users[asked.users])
+    if chosen.attributes:
+        had = baskets(Sequences(histories.items.numpy(), histories.offsets.numpy()), data.n_items)
+        yield Measured("untrained", HISTORY, 0, had[:, 1:])
+        yield Measured("untrained", TEXT, 0, embeddings.users[asked.users])
     runs = [(settings, chosen.backbone, method, None, chosen.seeds) for method in chosen.methods]
     for variant, about in settings.study.variants.items():
         own = study.changed(settings, variant)

@@ -45,6 +45,12 @@ def world(believed: Candidates, wanted: np.ndarray, n_items: int) -> World:
     return World(believed.items, _clicks(believed.relevance), _clicks(truth), n_items)
 
 
+def together(worlds: list[World]) -> World:
+    """Put the users of several worlds of one catalogue into one."""
+    parts = (np.concatenate([getattr(world, name) for world in worlds]) for name in ("items", "belief", "truth"))
+    return World(*parts, worlds[0].n_items)
+
+
 def _clicks(relevance: np.ndarray) -> np.ndarray:
     return 0.02 * 25.0**relevance  # from 0.02 to 0.5
 

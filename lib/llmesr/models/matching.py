@@ -91,7 +91,7 @@ class Matcher(nn.Module):
         found = Matcher(n_items + new, self.text.items.shape[1])
         found.text.fill(alike)
         for name in ("items", "values"):
-            getattr(found.together, name)[:-new].copy_(getattr(self.together, name))
+            getattr(found.together, name)[: n_items + 1].copy_(getattr(self.together, name))
         found.popularity.copy_(torch.cat([self.popularity, popularity]))
         found.weights.copy_(self.weights)
         return found

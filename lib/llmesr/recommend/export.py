@@ -40,7 +40,8 @@ def write(recommender: "Recommender", histories: pl.DataFrame, file: Path, k: in
     if lacking := {"user_id", "item_id"} - set(histories.columns):
         raise InputError(f"the histories lack the column '{min(lacking)}': add it")
     catalogue = recommender.items.select("item_id").with_row_index("row", offset=1)
-    numbered = histories.select("user_id", "item_id").join(catalogue, on="item_id", how="left", maintain_order="left")
+    histories = histories.select("user_id", pl.col("item_id").cast(pl.String))  # ids of digits are read as numbers
+    numbered = histories.join(catalogue, on="item_id", how="left", maintain_order="left")
     if unknown := numbered.filter(pl.col("row").is_null())["item_id"].unique(maintain_order=True).to_list():
         raise InputError(f"item {unknown[0]!r} is not in the catalogue, nor are {len(unknown) - 1} others")
     users = numbered.group_by("user_id", maintain_order=True).agg("row")

@@ -168,10 +168,13 @@ class Recommender:
     def add_items(self, items: pl.DataFrame) -> "Recommender":
         """Give one that knows further items as well; nothing is trained, this one stays as it is.
 
+        The scores of the other items stay as they were, but for DualMatch's matches by text: of each item so many
+        that are alike are kept, and a new one may take the place of the last.
+
         The texts are encoded by the language model of the settings, which must be there.
 
         Args:
-            items: `item_id`, `title`, and any of the catalogue's attributes.
+            items: `item_id`, `title`, and any of the catalogue's attributes; a list becomes its parts joined by commas.
 
         Raises:
             InputError: a column is missing or unknown, an id is there already, or the language model is not the one
@@ -194,6 +197,8 @@ class Recommender:
         return self._with(_like_the_catalogue(items, self.items), new.astype(np.float32))
 
     def _with(self, items: pl.DataFrame, new: np.ndarray) -> "Recommender":
+        if not items.height:
+            return self
         texts, matcher = np.concatenate([self.texts, new]), getattr(self.model, "matcher", None)
         if matcher is not None and matcher.is_fitted:
             counts = self.items["count"][: self.trained].to_numpy()
@@ -252,6 +257,8 @@ def _like_the_catalogue(items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.Data
         InputError: they do not fit in.
     """
     attributes = [column for column in catalogue.columns if column not in NOT_ATTRIBUTES]
+    lists = [name for name, kind in items.schema.items() if isinstance(kind, pl.List)]  # as the table format reads them
+    items = items.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(", ") for name in lists)
     if lacking := {"item_id", "title"} - set(items.columns):
         raise InputError(f"the new items lack the column '{min(lacking)}': add it")
     if unknown := set(items.columns) - {*SHOWN, *attributes}:

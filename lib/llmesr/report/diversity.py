@@ -31,19 +31,25 @@ def table(found: pl.DataFrame, group: str = "overall") -> str:
         found: the frame of `diversity.csv`.
         group: `overall`, `tail_user` or `head_user`.
     """
+    accuracy, measures = _measures(found)
     kept = found.filter(reranker="none", group=group)
-    accuracy = next(name for name in kept["metric"] if name.startswith("NDCG"))
     means = kept.group_by("method", "metric", maintain_order=True).agg(pl.col("value").mean())
     value = {(method, metric): mean for method, metric, mean in means.iter_rows()}
-    heads = [accuracy, *(f"{name.capitalize()} {way}" for name, way in BETTER.items())]
+    heads = [accuracy, *(f"{name.capitalize()} {BETTER[name]}" for name in measures)]
     lines = [f"| Method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for method in kept["method"].unique(maintain_order=True):
         cells = [
             f"{value[method, name]:.4f}" if name == accuracy else f"{value[method, name]:.3f}"
-            for name in (accuracy, *BETTER)
+            for name in (accuracy, *measures)
         ]
         lines.append(f"| {METHOD_NAMES[method]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _measures(found: pl.DataFrame) -> tuple[str, list[str]]:
+    """Say what accuracy is called, and which measures there are: without categories not all."""
+    there = set(found["metric"])
+    return next(name for name in there if name.startswith("NDCG")), [name for name in BETTER if name in there]
 
 
 def means_of(found: pl.DataFrame) -> pl.DataFrame:
@@ -72,7 +78,8 @@ def front(frame: pl.DataFrame, accuracy: str, other: str, *, least: bool) -> pl.
 def trades_table(found: pl.DataFrame, method: str, measures: tuple[str, ...]) -> str:
     """Lay out what re-ranking makes of one method's lists, a row a re-ranker and weight; the front is marked."""
     frame = means_of(found).filter(method=method)
-    accuracy = next(name for name in frame.columns if name.startswith("NDCG"))
+    accuracy, there = _measures(found)
+    measures = tuple(name for name in measures if name in there)
     marks = {name: front(frame, accuracy, name, least=BETTER[name] == "↓") for name in measures}
     heads = [accuracy, *(f"{name.capitalize()} {BETTER[name]}" for name in measures)]
     lines = [f"| Re-ranking | λ | {' | '.join(heads)} |", "| --- | ---: |" + " ---: |" * len(heads)]
@@ -88,13 +95,16 @@ def profile(found: pl.DataFrame) -> Figure:
     kept = found.filter(reranker="none", group="overall").with_columns(pl.col("method").replace(METHOD_NAMES))
     order = kept["method"].unique(maintain_order=True).to_list()
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, axes = plt.subplots(3, 3, figsize=(13, 9), sharey=True, layout="constrained")
-        for axis, (name, way) in zip(axes.flat, BETTER.items(), strict=True):
+        measures = _measures(found)[1]
+        figure, axes = plt.subplots(-(-len(measures) // 3), 3, figsize=(13, 9), sharey=True, layout="constrained")
+        for axis in axes.flat[len(measures) :]:
+            axis.set_visible(False)
+        for axis, name in zip(axes.flat, measures, strict=False):
             sns.pointplot(
                 kept.filter(metric=name).to_pandas(), x="value", y="method", hue="method", order=order, hue_order=order,
                 errorbar="sd", linestyle="none", palette=_colours(order), legend=False, ax=axis,
             )  # fmt: skip
-            axis.set(xlabel="", ylabel="", title=f"{name.capitalize()} {way}")
+            axis.set(xlabel="", ylabel="", title=f"{name.capitalize()} {BETTER[name]}")
     return alone(figure)
 
 
@@ -105,7 +115,8 @@ def _colours(methods: list[str]) -> dict[str, str]:
 def trades(found: pl.DataFrame, methods: tuple[str, ...], measures: tuple[str, ...]) -> Figure:
     """Draw accuracy against each measure: a row a method, a line a re-ranker, a ring around what is on the front."""
     frame = means_of(found)
-    accuracy = next(name for name in frame.columns if name.startswith("NDCG"))
+    accuracy, there = _measures(found)
+    measures = tuple(name for name in measures if name in there)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(
             len(methods),

@@ -54,11 +54,11 @@ class Diversity(Section):
     backbone: BackboneName
     methods: Annotated[tuple[MethodName, ...], *Several]
     seeds: Annotated[tuple[Seed, ...], *Several]
-    category: str
+    category: str | None
     separator: str | None
     k: Positive
     candidates: Positive
-    reranked: Annotated[tuple[MethodName, ...], Field(strict=False), AfterValidator(distinct)]
+    reranked: Annotated[tuple[MethodName, ...], *Several]
     trades: Annotated[tuple[Weight, ...], *Several]
     attributes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)]
     rounds: Positive

@@ -7,6 +7,7 @@ candidates and items.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +40,17 @@ class RankingLoss:
         """Weigh positions by their target items (n,): inverse propensity, or None if all count the same.
 
         How likely an interaction with an item is to be seen at all is taken to grow with a power of its popularity
-        (Yang et al., RecSys 2018): the weight is the popularity to minus that power, one on average over training.
+        (Yang et al., RecSys 2018): the weight is (count + 1) to minus that power, one on average over training.
         """
         if self.settings.propensity == 0:
             return None
-        proposal = self.sampler.proposal
-        seen = torch.bincount(self.sampler.keys % (self.sampler.n_items + 1), minlength=len(proposal) + 1)[1:]
-        inverse = proposal**-self.settings.propensity
-        return (inverse / (seen * inverse).sum() * seen.sum())[targets - 1].float()
+        return self._importance[targets - 1]
+
+    @cached_property
+    def _importance(self) -> Tensor:
+        """(V,) weight of each item, from 1 on."""
+        counts, inverse = self.sampler.counts, self.sampler.proposal**-self.settings.propensity
+        return (inverse / (counts * inverse).sum() * counts.sum()).float()
 
     def __call__(
         self,

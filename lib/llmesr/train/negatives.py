@@ -12,6 +12,7 @@ class NegativeSampler:
     Attributes:
         keys: ascending user · (V + 1) + item of every training interaction.
         n_items: V.
+        counts: (V,) training interactions of each item, from 1 on.
         proposal: (V,) how probable an item, from 1 on, is drawn for all: its training count + 1, over their sum.
     """
 
@@ -20,7 +21,8 @@ class NegativeSampler:
         self.n_items = n_items
         counts = torch.bincount(self.keys // (n_items + 1), minlength=len(sequences.lengths))
         self.saturated = counts >= n_items  # users who had everything: any item is as good
-        weights = torch.bincount(sequences.items, minlength=n_items + 1)[1:].double() + 1
+        self.counts = torch.bincount(sequences.items, minlength=n_items + 1)[1:].double()
+        weights = self.counts + 1
         self.proposal = weights / weights.sum()
 
     def draw(self, users: Tensor, negatives: int) -> Tensor:
