@@ -21,8 +21,8 @@ class Cases:
 
     Attributes:
         histories: of each case the trained items that came before, oldest first.
-        targets: (n,) the new items, their users, and negatives that these have not touched before the test item, trained
-            ones among them.
+        targets: (n,) the new items, their users, and negatives, trained items among them, that these have not touched
+            before their test item.
         had: of each case all that its user ever had but the target.
     """
 
