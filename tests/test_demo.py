@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import sys
 import time
 
 import numpy as np
@@ -16,6 +17,12 @@ from streamlit.testing.v1 import AppTest
 
 METHODS = ["llmesr", "none"]
 CHROMIUM = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Streamlit puts its script in the place of the main module, which processes started later would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture
