@@ -15,7 +15,7 @@ from llmesr.evaluate.references import REFERENCES
 from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import BLOCK_SCORES, BLOCK_USERS, rank_among, rank_among_all
+from llmesr.models.scoring import rank_among, rank_among_all, users_at_once
 from llmesr.models.whitening import whiten
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
@@ -26,7 +26,6 @@ __all__ = ["Cases", "Found", "Held", "hold_out", "run"]
 
 CONTENT = "content"
 """What the other rows are compared with: the nearest item of the history, by text alone."""
-WHITENING = 0.75
 CHOSEN_BY = "sampled100"
 """The protocol under which placements are chosen, by NDCG@10."""
 Scorer = Callable[[Ragged], torch.Tensor]
@@ -62,7 +61,7 @@ def run(settings: Settings, data: Dataset) -> Found:
     similar = retrieve.find(settings, held.data, embeddings)
     new = embed.load(data.name).items[1:][held.order[held.data.n_items :]]
     chosen = settings.cold
-    ranked = list(_references(held, embeddings, new))
+    ranked = list(_references(held, embeddings, new, settings.methods.dualmatch.whitening))
     for method, seed in itertools.product(chosen.methods, chosen.seeds):
         trained = train.run(settings, held.data, embeddings, similar, chosen.backbone, method, seed)
         recommender = Recommender.of(settings, held.data, embeddings.items[1:], trained)
@@ -78,14 +77,14 @@ def run(settings: Settings, data: Dataset) -> Found:
     return found
 
 
-def _references(held: Held, embeddings: Embeddings, new: np.ndarray) -> Iterator[pl.DataFrame]:
+def _references(held: Held, embeddings: Embeddings, new: np.ndarray, whitening: float) -> Iterator[pl.DataFrame]:
     """Rank by what needs no training: popularity, who has both, and text alone, as it is and whitened."""
     for name, reference in REFERENCES.items():
         score = reference(held.data.train, held.n_items)
         yield from _ranked(held, lambda asked, score=score: torch.from_numpy(score(asked)), _untrained(name))
     known = embeddings.items[1:]
     texts = np.concatenate([known, new])
-    for name, vectors in ((CONTENT, texts), ("content_whitened", whiten(texts, power=WHITENING, of=known))):
+    for name, vectors in ((CONTENT, texts), ("content_whitened", whiten(texts, power=whitening, of=known))):
         yield from _ranked(held, nearest_of_history(vectors), _untrained(name))
 
 
@@ -108,7 +107,7 @@ def _ranked(held: Held, score: Scorer, about: dict[str, object]) -> Iterator[pl.
     """Rank the new item of every case of both halves, under three protocols."""
     for half, cases in held.cases.items():
         ranks: dict[str, list[torch.Tensor]] = {"new": [], "sampled100": [], "full": []}
-        for block in torch.arange(len(cases.targets.users)).split(_block(held.n_items)):
+        for block in torch.arange(len(cases.targets.users)).split(users_at_once(held.n_items + 1)):
             scores = score(cases.histories.take(block, len(cases.histories.items)))
             had = cases.had.take(block, len(cases.had.items))
             target = torch.from_numpy(cases.targets.items[block]).long()[:, None]
@@ -123,10 +122,6 @@ def _ranked(held: Held, score: Scorer, about: dict[str, object]) -> Iterator[pl.
             labels = {**about, "half": half, "protocol": protocol}
             columns = {"user": cases.targets.users, "rank": torch.cat(parts).numpy()}
             yield pl.DataFrame(columns).select(*(pl.lit(value).alias(name) for name, value in labels.items()), pl.all())
-
-
-def _block(n_items: int) -> int:
-    return max(1, min(BLOCK_USERS, BLOCK_SCORES // (n_items + 1)))
 
 
 def _measured(ranks: pl.DataFrame, dataset: str, backbone: str) -> Found:

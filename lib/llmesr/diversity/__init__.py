@@ -19,7 +19,7 @@ from llmesr.evaluate.references import REFERENCES
 from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import BLOCK_SCORES, item_table, represent, rescorer
+from llmesr.models.scoring import item_table, represent, rescorer, users_at_once
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
@@ -234,7 +234,7 @@ def _lists(
 def _block(asked: Asked) -> int:
     """Users at once, so that neither their scores nor their candidates' categories take too much."""
     widest = max(len(asked.catalogue.counts), 100 * asked.catalogue.categories.shape[1])
-    return max(1, min(BLOCK, BLOCK_SCORES // widest))
+    return min(BLOCK, users_at_once(widest))
 
 
 def measure(lists: np.ndarray, asked: Asked) -> list[dict[str, object]]:

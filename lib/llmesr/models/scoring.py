@@ -169,9 +169,14 @@ def full_ranks(
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
 
+def users_at_once(scores: int) -> int:
+    """Say for how many users, each with so many scores, there is room at once."""
+    return max(1, min(BLOCK_USERS, BLOCK_SCORES // scores))
+
+
 def _blocks(n: int, scores: int) -> Iterator[slice]:
     """Cut n users, each with so many scores, into blocks."""
-    size = max(1, min(BLOCK_USERS, BLOCK_SCORES // scores))
+    size = users_at_once(scores)
     return (slice(start, start + size) for start in range(0, n, size))
 
 

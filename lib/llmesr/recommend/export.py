@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmesr.errors import InputError
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import BLOCK_SCORES, BLOCK_USERS
+from llmesr.models.scoring import users_at_once
 from llmesr.paths import replacing
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write(recommender: "Recommender", histories: pl.DataFrame, file: Path, k: in
         raise InputError(f"item {unknown[0]!r} is not in the catalogue, nor are {len(unknown) - 1} others")
     users = numbered.group_by("user_id", maintain_order=True).agg("row")
     ids = recommender.items["item_id"]
-    block = max(1, min(BLOCK_USERS, BLOCK_SCORES // (len(ids) + 1)))
+    block = users_at_once(len(ids) + 1)
     with replacing(file) as temporary:
         writer = None
         for part in users.iter_slices(block):

@@ -146,10 +146,10 @@ class Recommender:
         """Explain several items for one history, as `explain` does each."""
         asked, past = self._sequences([history]), list(dict.fromkeys(self._row(item) for item in history))
         parts = contributions(self.model, self.views, self.matcher, asked, self.settings.model.max_length)
-        found = []
+        mine, found = self._unit[[row - 1 for row in past]], []
         for row in map(self._row, items):
             own = {name: float(values[row] - values[1:].mean()) for name, values in parts.items()}
-            best = self._cosines(row)[[one - 1 for one in past]].topk(min(nearest, len(past)))
+            best = torch.from_numpy(mine @ self._unit[row - 1]).topk(min(nearest, len(past)))
             found.append(Explanation(own, self._listed(torch.tensor(past)[best.indices], best.values, "cosine")))
         return found
 
