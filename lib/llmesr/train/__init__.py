@@ -119,10 +119,11 @@ def run(
 
 def attach_rival(model: Method, settings: Settings, data: Dataset) -> None:
     """Give a model the rival that `train.adversary` asks for, whose weights are learned with the model's."""
+    if settings.train.adversary == "none":
+        return
     device = next(model.parameters()).device
     width = model.item_vectors(torch.ones(1, dtype=torch.int64, device=device)).shape[-1]
-    found = rival.make(settings.train, data, width)
-    model.rival = found if found is None else found.to(device)
+    model.rival = rival.make(settings.train, data, width).to(device)
 
 
 def with_loss(settings: Train, method: str) -> Train:

@@ -68,7 +68,7 @@ class Rival(nn.Module):
         return self.labels[batch.represented], states[batch.last]
 
 
-def make(settings: Train, data: Dataset, width: int) -> Rival | None:
+def make(settings: Train, data: Dataset, width: int) -> Rival:
     """Make the rival that the settings ask for.
 
     Args:
@@ -79,8 +79,6 @@ def make(settings: Train, data: Dataset, width: int) -> Rival | None:
     Raises:
         InputError: the users have no such attribute.
     """
-    if settings.adversary == "none":
-        return None
     if settings.adversary == POPULARITY:
         labels = np.pad((data.items["tail"] == "tail_item").to_numpy().astype(np.int64), 1, constant_values=UNKNOWN)
     else:
