@@ -72,6 +72,14 @@ def test_labels_are_those_of_users_and_of_head_and_tail(tiny, data):
         rival.make(tiny.train.model_copy(update={"adversary": "colour"}), data, 4)
 
 
+def test_nobody_has_a_rival_who_asked_for_none(tiny, data, build):
+    model = build(method="none")
+    train.attach_rival(model, tiny, data)
+    assert not hasattr(model, "rival")
+    train.attach_rival(model, changed(tiny, train__adversary="popularity"), data)
+    assert model.rival.of_items
+
+
 @pytest.mark.parametrize("adversary", ["club_member", "popularity"])
 @pytest.mark.parametrize("method", ["melt", "llmesr"])
 def test_a_rival_changes_the_run_and_is_not_saved_with_it(tiny, data, embeddings, similar, adversary, method):
@@ -79,7 +87,6 @@ def test_a_rival_changes_the_run_and_is_not_saved_with_it(tiny, data, embeddings
     settings = changed(plain, train__adversary=adversary)
     before = train.run(plain, data, embeddings, similar, "gru4rec", method, 0)
     after = train.run(settings, data, embeddings, similar, "gru4rec", method, 0)
-    assert not hasattr(before.model, "rival")  # nobody asked for one
     names = load_file(run_folder("tiny", "gru4rec", method, 0) / "weights.safetensors").keys()
     assert not [name for name in names if "rival" in name]
     assert after.account["parameters"] == before.account["parameters"]
