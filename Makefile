@@ -40,8 +40,9 @@ repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 study: setup  ## Run every method and the long studies: ablation, hyperparameters, similarity, language
 	@$(BIN)/python -m llmesr.switch --all-methods
 	$(MAKE) repro
+	dvc --wait-for-lock repro beyond/dvc.yaml:modalities
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
-	dvc --wait-for-lock repro study/dvc.yaml beyond/dvc.yaml:debias
+	dvc --wait-for-lock repro $$($(BIN)/python -m llmesr.switch --reports)
 
 beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity
 	dvc --wait-for-lock repro beyond/dvc.yaml:recommend beyond/dvc.yaml:cold beyond/dvc.yaml:diversity

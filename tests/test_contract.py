@@ -12,13 +12,14 @@ from conftest import ROOT
 from llmesr import clean
 from llmesr.fetch import MEMBERS
 
-SHARED = (("recipes",), ("encoders",), ("variants",))
+SHARED = (("recipes",), ("encoders",), ("variants",), ("sources",))
 """Settings whose keys are names of one's own choice."""
 ROOMS = ("prepare", "embed", "retrieve", "train", "evaluate")
 ORDER = (
     "prepare",
     "embed",
     "retrieve",
+    "modalities",
     "models",
     "train",
     "evaluate",
@@ -69,7 +70,7 @@ def test_stage_notebook_room_settings_and_test_have_one_name():
     numbered = [f"{number:02d}_{stage}" for number, stage in enumerate(PIPELINE, start=1)]
     assert [notebook.stem for notebook in NOTEBOOKS] == numbered
     assert tuple(PIPELINE)[: len(ROOMS)] == ROOMS
-    for room in (*ROOMS, "study", "scale", "recommend", "cold", "diversity"):
+    for room in (*ROOMS, "study", "scale", "recommend", "cold", "diversity", "modalities"):
         assert (PACKAGE / room / "__init__.py").exists()
         assert room in settings
         assert (ROOT / "tests" / f"test_{room}.py").exists()

@@ -165,7 +165,7 @@ def test_same_input_gives_same_bytes(root, tiny):
         return {file.name: file.read_bytes() for file in artifact("tiny", "prepare").iterdir()}
 
     first = bytes_of()
-    assert len(first) == 7
+    assert len(first) == 8
     assert bytes_of() == first
 
 

@@ -11,8 +11,8 @@ from conftest import changed
 from llmesr import prepare
 from llmesr.errors import InputError
 from llmesr.prepare.sources import SOURCES, amazon_2014, amazon_2018, amazon_2023, inter_txt, lines, movielens, yelp
-from llmesr.settings import load
-from llmesr.settings.schema import Data, Recipes
+from llmesr.settings import WrittenRecipe, load
+from llmesr.settings.prepare import Data, Recipes
 
 
 @pytest.fixture
@@ -37,6 +37,8 @@ def review(user="u", item="a", time=1, **more):
     return {"reviewerID": user, "asin": item, "overall": 5.0, "unixReviewTime": time, "reviewText": "good", **more}
 
 
+RECIPE = WrittenRecipe(repeats="keep", filter="k_core", min_user=1, min_item=1, short_users="error", texts=False)
+WITH_TEXTS = RECIPE.model_copy(update={"texts": True})
 INTERACTION = ["user_id", "item_id", "timestamp", "rating"]
 
 
@@ -71,7 +73,7 @@ META_2014 = """\
 
 def test_amazon_2014(folder):
     reviews = jsonl(review(), review("v", "b", 2, overall=1), review("v", "lost", 3), review())
-    loaded = amazon_2014.load(folder(reviews_Beauty__json__gz=reviews, meta_Beauty__json__gz=META_2014), None)
+    loaded = amazon_2014.load(folder(reviews_Beauty__json__gz=reviews, meta_Beauty__json__gz=META_2014), RECIPE)
     assert loaded[0].columns == INTERACTION
     # repeats are the recipe's business
     assert loaded[0].rows() == [("u", "a", 1, 5.0), ("v", "b", 2, 1.0), ("v", "lost", 3, 5.0), ("u", "a", 1, 5.0)]
@@ -91,7 +93,10 @@ def test_amazon_2018(folder):
         {"asin": "c", "title": "Hat", "price": "$1,000.00 - $2,000.50", "category": ["Men", "Hats"], "feature": []},
     )
     reviews = jsonl(review(), review("v", "b", 2, reviewText=None), review("v", "c", 3, overall=None)) + "\n"
-    loaded = amazon_2018.load(folder(AMAZON_FASHION__json=reviews, meta_AMAZON_FASHION__json__gz=meta), None, True)
+    loaded = amazon_2018.load(
+        folder(AMAZON_FASHION__json=reviews, meta_AMAZON_FASHION__json__gz=meta),
+        RECIPE.model_copy(update={"texts": True}),
+    )
     assert loaded[0].columns == [*INTERACTION, "text"]
     assert loaded[0].rows() == [("u", "a", 1, 5.0, "good"), ("v", "b", 2, 5.0, None), ("v", "c", 3, None, "good")]
     assert loaded[1].columns == ["item_id", "title", "brand", "price", "categories", "features", "description"]
@@ -109,7 +114,7 @@ def test_amazon_2023(folder):
     ]
     meta = {"parent_asin": "p", "title": "Pan", "features": ["Iron"], "description": [], "price": 9.5, "store": "Ox"}
     meta |= {"categories": ["Home", "Pans"], "details": {"Colour": "Black", "Size": None, "Rank": {"Pans": 7}}}
-    loaded = amazon_2023.load(folder(Home__jsonl__gz=jsonl(*rows), meta_Home__jsonl=jsonl(meta)), None)
+    loaded = amazon_2023.load(folder(Home__jsonl__gz=jsonl(*rows), meta_Home__jsonl=jsonl(meta)), RECIPE)
     assert loaded[0].rows() == [("u", "p", 1588687728923, 4.0), ("u", "p", 1588687728924, 2.0)]
     (item,) = loaded[1].rows(named=True)
     assert item == {
@@ -142,7 +147,7 @@ def test_yelp_of_both_releases(folder, release, dates, categories):
         f"{release}_business__json": jsonl(shop, {"business_id": "b", "name": "", "categories": None}),
         f"{release}_user__json": "not read",
     }
-    interactions, items = yelp.load(folder(**files), None)
+    interactions, items = yelp.load(folder(**files), RECIPE)
     assert interactions.columns == INTERACTION
     times = [datetime.fromisoformat(date) for date in dates]
     assert interactions.rows() == [("u", "a", times[0], 3.0), ("u", "b", times[1], 3.0)]
@@ -173,7 +178,7 @@ FAMILY = {
 
 @pytest.mark.parametrize("files", FAMILY.values(), ids=FAMILY)
 def test_the_movielens_family_gives_the_same_frames(folder, files):
-    interactions, items = movielens.load(folder(**files), None)
+    interactions, items, _, _ = movielens.load(folder(**files), RECIPE)
     assert interactions.columns == INTERACTION
     assert interactions.rows() == [("7", "1", 20, 4.5), ("7", "2", 10, 3.0), ("7", "3", 30, 3.0)]
     assert items.columns == ["item_id", "title", "year", "genres"]
@@ -194,9 +199,9 @@ def test_the_size_of_a_chunk_changes_nothing(folder, monkeypatch, size):
     rows = [review(f"u{i % 3}", f"i{i % 4}", i, overall=None if i == 4 else 1.0) for i in range(7)]
     meta = jsonl(*({"asin": f"i{i}", "title": f"T{i}", "price": None if i < 2 else "$1"} for i in range(4)))
     path = folder(X__json__gz=jsonl(*rows), meta_X__json=meta)
-    whole = amazon_2018.load(path, None)
+    whole = amazon_2018.load(path, RECIPE)
     monkeypatch.setattr(lines, "CHUNK", size)
-    for frame, other in zip(whole, amazon_2018.load(path, None), strict=True):
+    for frame, other in zip(whole, amazon_2018.load(path, RECIPE), strict=True):
         assert frame.equals(other)
         assert frame.schema == other.schema
 
@@ -266,14 +271,14 @@ def fashion(reviews=GOOD, meta=META):
 )
 def test_bad_files_name_file_and_line(folder, load, files, message):
     with pytest.raises(InputError, match=message):
-        load.load(folder(**files), None)
+        load.load(folder(**files), RECIPE)
 
 
 @pytest.mark.parametrize("date", ["2012-02-30", "2012-W01-1", "01/02/2012", "2012-01-01T10:00:00", None])
 def test_bad_dates_name_file_and_line(folder, date):
     files = {"yelp_training_set_review__json": jsonl(visit("2012-01-01"), visit(date))}
     with pytest.raises(InputError, match=rf"review.json, line 2: the field 'date' is {date!r}, not a date like"):
-        yelp.load(folder(**files, yelp_training_set_business__json=""), None)
+        yelp.load(folder(**files, yelp_training_set_business__json=""), RECIPE)
 
 
 def test_damaged_and_false_gzip_files(folder):
@@ -281,17 +286,35 @@ def test_damaged_and_false_gzip_files(folder):
     file = path / "X.json.gz"
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"X.json.gz is damaged after line \d+ \(.*\): get it again"):
-        amazon_2018.load(path, None)
+        amazon_2018.load(path, RECIPE)
     file.write_bytes(GOOD.encode())
     with pytest.raises(InputError, match=r"X.json.gz is damaged after line 0 \(Not a gzipped file"):
-        amazon_2018.load(path, None)
+        amazon_2018.load(path, RECIPE)
 
 
 def test_a_raw_format_goes_through_the_whole_stage(root, tiny, folder):
     rows = [review(f"u{u}", f"i{(u + t) % 6}", t) for u in range(6) for t in range(4)]
     path = folder(X__json__gz=jsonl(*rows, *rows), meta_X__json=jsonl({"asin": "i0", "title": "Zero"}))
-    recipe = {"repeats": "first", "filter": "k_core", "min_user": 3, "min_item": 2, "short_users": "error"}
+    recipe = {
+        "repeats": "first",
+        "filter": "k_core",
+        "min_user": 3,
+        "min_item": 2,
+        "short_users": "error",
+        "texts": False,
+    }
     settings = changed(tiny, data__root=str(path.parent), data__name=path.name, data__source="amazon-2018")
     prepared = prepare.run(changed(settings, **{"prepare__recipes__amazon-2018": recipe}))
     assert prepared.card["interactions"] == 24
     assert sorted(prepared.titles) == ["", "Zero", *["unknown"] * 5]
+
+
+def test_tags_are_read_where_they_are_asked_for_and_there(folder):
+    files = {"ratings__csv": "1,10,4.0,5\n", "movies__csv": "10,Heat (1995),Crime\n"}
+    assert movielens.load(folder(**files), WITH_TEXTS)[3] is None
+    path = folder(**files, tags__csv="userId,movieId,tag,timestamp\n1,10,slow burn,7\n2,10, ,8\n")
+    assert movielens.load(path, WITH_TEXTS)[3].rows() == [("1", "10", "slow burn", 7)]
+    assert movielens.load(path, RECIPE)[3] is None
+    folder(tags__csv="1,10,slow burn\n")
+    with pytest.raises(InputError, match=r"tags.csv, line 1: 3 fields instead of 4"):
+        movielens.load(path, WITH_TEXTS)

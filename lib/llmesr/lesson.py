@@ -6,7 +6,7 @@ if not, the error says which to run.
 
 import shutil
 
-from llmesr import embed, evaluate, prepare, retrieve, study, train
+from llmesr import embed, evaluate, modalities, prepare, retrieve, study, train
 from llmesr.embed import Embeddings
 from llmesr.paths import artifact, replacing, results, run_folder, variant_folder
 from llmesr.prepare import dataset
@@ -79,10 +79,29 @@ def evaluated(settings: Settings) -> None:
         evaluate.run(settings, trained(settings)[0])
 
 
+def made_up(settings: Settings, data: Dataset) -> None:
+    """Make up pictures and sounds of the tiny dataset's items, and models that see and hear them."""
+    if data.name == TINY and not (folder := artifact(TINY, "made-up")).exists():
+        modalities.made_up.write(folder, data, "category")
+
+
+def viewed(settings: Settings) -> tuple[Dataset, Embeddings]:
+    """Give what lessons 1 and 2 made, and see to it that the tiny dataset's further views are there."""
+    data, embeddings = embedded(settings)
+    if data.name == TINY:
+        made_up(settings, data)
+        folder = artifact(TINY, "modalities")
+        if not all((folder / f"{name}.safetensors").exists() for name in settings.modalities.make):
+            modalities.run(settings, data)
+    return data, embeddings
+
+
 def studied(settings: Settings, name: str) -> None:
     """See to it that the tiny dataset's variants of one study have run."""
     evaluated(settings)
     if settings.data.name == TINY:
+        if name in ("ugc", "fusion"):
+            viewed(settings)
         for variant, about in settings.study.variants.items():
             if about.study == name and not (variant_folder(TINY, variant) / "metrics.parquet").exists():
                 study.run(settings, dataset.load(TINY), variant)

@@ -3,7 +3,7 @@
 `python -m llmesr.switch NAME` writes what presets/NAME.yaml holds into params.yaml and leaves its comments alone;
 without such a file `data.name` and `data.source` change, and what names columns of a dataset is taken back.
 `--all-methods` puts the paper's and our own into `matrix.methods`. `--runs` prints the DVC targets of all runs, the
-slowest first, `--variants` those of the study.
+slowest first, `--variants` those of the studies that `study.questions` names, `--reports` what puts them together.
 """
 
 import sys
@@ -31,6 +31,8 @@ OF_NOBODY = {
     "diversity.separator": None,
     "diversity.attributes": [],
     "study.variants.dualmatch-adv-user.change.train.adversary": "popularity",
+    "study.questions": ["ablation", "hyperparameters", "similarity", "language", "stronger", "debias"],
+    "modalities.make": [],
 }
 """What presets say of columns that a dataset of one's own need not have."""
 
@@ -61,8 +63,8 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
     _change(yaml, changes, file, preset or file)
 
 
-STUDIED_ONLY = ("whitenrec", "unisrec", "alphafuse")
-"""Methods that are rows of the study `stronger`, on one backbone."""
+STUDIED_ONLY = ("whitenrec", "unisrec", "alphafuse", "multiview")
+"""Methods that are rows of a study, on one backbone."""
 
 
 def all_methods(file: Path = ROOT / "params.yaml") -> None:
@@ -110,8 +112,16 @@ def targets() -> list[str]:
 
 
 def variants() -> list[str]:
-    """Name every variant of the study as DVC does."""
-    return [f"study/dvc.yaml:variant@{variant}" for variant in load().study.variants]
+    """Name every variant of the studies that are asked for, as DVC does."""
+    study = load().study
+    asked = [variant for variant, about in study.variants.items() if about.study in study.questions]
+    return [f"study/dvc.yaml:variant@{variant}" for variant in asked]
+
+
+def reports() -> list[str]:
+    """Name the stages that put together the studies that are asked for, as DVC does."""
+    beyond = ("debias", "ugc", "fusion")
+    return [f"{'beyond' if name in beyond else 'study'}/dvc.yaml:{name}" for name in load().study.questions]
 
 
 def _read(yaml: YAML, file: Path) -> dict[str, Any]:
@@ -146,11 +156,13 @@ if __name__ == "__main__":
             print("\n".join(targets()))
         elif sys.argv[1:] == ["--variants"]:
             print("\n".join(variants()))
+        elif sys.argv[1:] == ["--reports"]:
+            print("\n".join(reports()))
         elif sys.argv[1:] == ["--all-methods"]:
             all_methods()
         elif len(sys.argv) == 2:
             switch(sys.argv[1])
         else:
-            sys.exit("usage: python -m llmesr.switch NAME | --all-methods | --runs | --variants")
+            sys.exit("usage: python -m llmesr.switch NAME | --all-methods | --runs | --variants | --reports")
     except InputError as problem:
         sys.exit(str(problem))

@@ -1,7 +1,7 @@
 """Stage 02: prompts → LLM → item and user embeddings, and their PCA."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from llmesr.embed import api_encoder, local_encoder
+from llmesr.embed import api_encoder, local_encoder, tune, voices
 from llmesr.embed.cache import encode_cached
 from llmesr.embed.prompts import item_prompts, user_prompts
 from llmesr.embed.reduce import reduce
@@ -21,6 +21,19 @@ from llmesr.settings import ApiEncoder, Settings
 
 
 @dataclass(frozen=True)
+class View:
+    """What one modality knows of items.
+
+    Attributes:
+        vectors: (V + 1, L) of each item id; rows of items that it does not know are zero, and row 0 is.
+        present: (V + 1,) which items it knows.
+    """
+
+    vectors: np.ndarray
+    present: np.ndarray
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """What stage 02 hands on.
 
@@ -28,20 +41,31 @@ class Embeddings:
         items: (V + 1, L) LLM embedding of each item id; row 0, the padding, is zero.
         initial: (V + 1, D) their PCA, the first value of the collaborative table; row 0 is zero.
         users: (U, L) LLM embedding of each user's training history.
+        views: by name, what further modalities (stage 21) know of items; none unless they are attached.
     """
 
     items: np.ndarray
     initial: np.ndarray
     users: np.ndarray
+    views: Mapping[str, View] = field(default_factory=dict)
 
 
 def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
-    """Write every item's and every user's prompt (V and U texts), from training interactions only."""
+    """Write every item's and every user's prompt (V and U texts), from training interactions only.
+
+    Where the settings ask for it, a sentence is added on what users wrote about the item, or what the user wrote.
+    """
     chosen = settings.embed
-    return (
-        item_prompts(data.items, chosen.item_template, chosen.attribute_characters),
-        user_prompts(data.train, data.titles, chosen.user_template, chosen.history_items),
-    )
+    of_items = item_prompts(data.items, chosen.item_template, chosen.attribute_characters)
+    of_users = user_prompts(data.train, data.titles, chosen.user_template, chosen.history_items)
+    for texts, by, first, template in (
+        (of_items, "item", 1, chosen.item_ugc_template),
+        (of_users, "user", 0, chosen.user_ugc_template),
+    ):
+        told = voices.sentences(data.ugc, by, template, chosen.keywords) if template else {}
+        for who, sentence in told.items():
+            texts[who - first] += sentence
+    return of_items, of_users
 
 
 def identity(settings: Settings) -> str:
@@ -83,12 +107,14 @@ def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.n
 
 
 def make(settings: Settings, data: Dataset) -> Embeddings:
-    """Write the prompts, encode them, and reduce the items' vectors.
+    """Write the prompts, encode them, and reduce the items' vectors; `embed.lora.epochs` tunes the encoder first.
 
     Raises:
         InputError: a template, the encoder or the cache is at fault.
     """
     item_texts, user_texts = prompts(data, settings)
+    if settings.embed.lora.epochs:
+        settings = tune.tuned(settings, data.ugc, item_texts)
     items = encode(item_texts, settings)
     tables = {
         "items": np.pad(items, ((1, 0), (0, 0))),
@@ -104,7 +130,11 @@ def run(settings: Settings, data: Dataset) -> Embeddings:
     found = make(settings, data)
     file = artifact(data.name, "embed") / "embeddings.safetensors"
     with replacing(file) as temporary:
-        save_file(vars(found), temporary, metadata={"encoder": settings.embed.encoder})
+        save_file(
+            {name: table for name, table in vars(found).items() if name != "views"},
+            temporary,
+            metadata={"encoder": settings.embed.encoder},
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,6 +18,8 @@ from llmesr.settings import LocalEncoder
 
 READ_FROM_A_FOLDER = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 """Weights, configuration and tokenizer; a GGUF file holds all three."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def dtype(settings: LocalEncoder) -> Literal["bfloat16", "float32"]:
@@ -37,7 +40,22 @@ def identity(settings: LocalEncoder) -> str:
         files = sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
         digests = "".join(f"{file.name} {sha256(file)}\n" for file in files)
         model = hashlib.sha256(digests.encode()).hexdigest()
-    return settings.model_copy(update={"model": model, "dtype": dtype(settings)}).model_dump_json()
+    told = {"model": model, "dtype": dtype(settings)}
+    if settings.adapter:
+        told["adapter"] = sha256(_adapter(settings) / ADAPTER_WEIGHTS)
+    return settings.model_copy(update=told).model_dump_json(exclude_none=True)
+
+
+def _adapter(settings: LocalEncoder) -> Path:
+    """Find the folder of a LoRA.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = ROOT / settings.adapter
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise InputError(f"{shown(folder)} holds no {ADAPTER_WEIGHTS}: name the folder of a LoRA as 'adapter', or null")
+    return folder
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -78,7 +96,7 @@ def encode(
         InputError: the model cannot be found or loaded, reads fewer tokens than `max_tokens`, or gives vectors that
             are not finite.
     """
-    tokenizer, model = _load(settings)
+    tokenizer, model = load(settings)
     if settings.max_tokens > (limit := _most_tokens(tokenizer, model)):
         raise InputError(
             f"key 'embed.encoders.{name}.max_tokens' is {settings.max_tokens}, but '{settings.model}' reads {limit} "
@@ -115,8 +133,12 @@ def _most_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> 
     return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
-def _load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Load tokenizer and model, from a folder below the root if there is one, else by model id."""
+def load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Load tokenizer and model, from a folder below the root if there is one, else by model id.
+
+    Raises:
+        InputError: they cannot be found or loaded.
+    """
     folder = ROOT / settings.model
     source = str(folder) if folder.is_dir() else settings.model
     options = {"gguf_file": settings.gguf_file} if settings.gguf_file else {}
@@ -131,6 +153,8 @@ def _load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedMo
             f"encoder '{settings.model}' cannot be loaded ({reason}): run `make data`, or name "
             f"a model id or a folder below {shown(Path(ROOT))} in 'embed.encoders'"
         ) from None
+    if settings.adapter:
+        model = PeftModel.from_pretrained(model, _adapter(settings)).merge_and_unload()
     model = model.eval().to(pick_device("auto"))
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:

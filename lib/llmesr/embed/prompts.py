@@ -1,21 +1,16 @@
 """Prompts: an item's attributes and a user's training titles as one text each (Sec. 3.2 and 3.3)."""
 
-import re
 import string
-import warnings
 from collections.abc import Sequence
 
 import polars as pl
-from bs4 import BeautifulSoup, Comment, MarkupResemblesLocatorWarning
 
 from llmesr.errors import InputError
 from llmesr.prepare.dataset import Sequences
+from llmesr.prepare.text import without_markup
 
 UNKNOWN = "unknown"
 NOT_ATTRIBUTES = {"item", "item_id", "title", "count", "tail", "group"}
-
-# a bare URL or file name in an attribute is text here, not something to open
-warnings.filterwarnings("ignore", category=MarkupResemblesLocatorWarning)
 
 
 def plain_text(value: object, characters: int) -> str:
@@ -25,13 +20,7 @@ def plain_text(value: object, characters: int) -> str:
     """
     if isinstance(value, list | tuple | pl.Series):
         value = ", ".join(str(part) for part in value if part is not None)
-    text = "" if value is None else str(value)
-    if "<" in text or "&" in text:
-        soup = BeautifulSoup(text, "html.parser")
-        for hidden in soup(["style", "script"]) + soup(string=lambda node: isinstance(node, Comment)):
-            hidden.extract()
-        text = soup.get_text(" ")
-    text = re.sub(r"\s+", " ", text).strip()
+    text = without_markup("" if value is None else str(value))
     if len(text) > characters:
         cut = text[:characters].rsplit(" ", 1)[0]
         text = cut or text[:characters]
@@ -50,8 +39,8 @@ def item_prompts(items: pl.DataFrame, template: str, characters: int) -> list[st
         InputError: the template names a column that the items do not have.
     """
     attributes = [column for column in items.columns if column not in NOT_ATTRIBUTES]
-    fields = _fields(template)
-    if unknown := fields - set(attributes) - {"title", "attributes"}:
+    named = fields(template)
+    if unknown := named - set(attributes) - {"title", "attributes"}:
         raise InputError(
             f"key 'embed.item_template' names '{{{min(unknown)}}}', but the items have "
             f"{', '.join(['title', *attributes])}: correct the template"
@@ -59,7 +48,7 @@ def item_prompts(items: pl.DataFrame, template: str, characters: int) -> list[st
     prompts = []
     for row in items.select("title", *attributes).iter_rows(named=True):
         texts = {column: plain_text(value, characters) for column, value in row.items()}
-        listed = "; ".join(f"{column} is {texts[column]}" for column in attributes if column not in fields)
+        listed = "; ".join(f"{column} is {texts[column]}" for column in attributes if column not in named)
         prompts.append(template.format(**texts, attributes=listed))
     return prompts
 
@@ -78,14 +67,19 @@ def user_prompts(train: Sequences, titles: Sequence[str], template: str, history
     Raises:
         InputError: the template does not name `{history}`, or names something else.
     """
-    if _fields(template) != {"history"}:
+    if fields(template) != {"history"}:
         raise InputError("key 'embed.user_template' must name {history} and nothing else: correct the template")
     short = [plain_text(title, 100) for title in titles]
     histories = (train[user][: -history_items - 1 : -1] for user in range(len(train)))
     return [template.format(history=", ".join(short[item] for item in history)) for history in histories]
 
 
-def _fields(template: str) -> set[str]:
+def fields(template: str) -> set[str]:
+    """Find the names in a template's braces.
+
+    Raises:
+        InputError: it is malformed.
+    """
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:

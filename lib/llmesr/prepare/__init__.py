@@ -10,6 +10,8 @@ from llmesr.prepare.card import describe
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
 from llmesr.prepare.split import Split, cut, draw_negatives, leave_one_out, temporal
+from llmesr.prepare.ugc import before_split
+from llmesr.prepare.ugc import clean as clean_texts
 from llmesr.settings import Prepare, Recipe, Settings
 
 __all__ = ["Dataset", "clean", "label", "number", "run"]
@@ -44,13 +46,14 @@ def run(settings: Settings) -> Dataset:
             f"{shown(settings.folder)}: no user has the {need[settings.prepare.split]} that the split "
             f"'{settings.prepare.split}' needs: get more data, or change 'prepare.split'"
         )
+    ugc, kept_texts = written(raw, interactions, items, split, settings.prepare)
     users, items, thresholds = label(split, users, items, settings.prepare)
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
-    card = {"name": settings.data.name, **describe(users, items, totals, thresholds)}
+    card = {"name": settings.data.name, **describe(users, items, totals, thresholds), **kept_texts}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
     folder = artifact(settings.data.name, "prepare")
     frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
-    frames |= {"users": users, "items": items}
+    frames |= {"users": users, "items": items, "ugc": ugc}
     for part, frame in frames.items():
         dataset.save_frame(frame, folder / f"{part}.parquet")
     dataset.save_json(card, folder / "card.json")
@@ -80,6 +83,17 @@ def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFram
     numbered = numbered.sort("user", maintain_order=True)
     as_int = pl.col("user", "item").cast(pl.Int32, strict=True)
     return numbered.select(as_int, "user_id", "timestamp"), users, known
+
+
+def written(
+    raw: Raw, interactions: pl.DataFrame, items: pl.DataFrame, split: Split, settings: Prepare
+) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Keep of what users wrote what may be used, cleaned; and for the card, how much was left after each step."""
+    if raw.texts is None:
+        return pl.DataFrame(schema=dataset.UGC), {}
+    told = interactions.join(items.select("item", "item_id"), on="item", maintain_order="left")
+    texts, left = clean_texts(before_split(raw.texts, told, split), settings.ugc)
+    return texts, {"texts": {"read": raw.texts.height, **left}}
 
 
 def label(

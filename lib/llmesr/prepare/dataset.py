@@ -1,7 +1,7 @@
 """The prepared dataset: what stage 01 writes and the later ones read."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -52,9 +52,17 @@ class Targets:
     negatives: np.ndarray
 
 
+UGC = {"user": pl.Int32, "item": pl.Int32, "text": pl.String}
+"""Who wrote what about which item."""
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Training interactions, the validation split and the tables of users and items; never the test split."""
+    """Training interactions, the validation split and the tables of users and items; never the test split.
+
+    Attributes:
+        ugc: `user`, `item`, `text`: what users wrote about training items before the split point, cleaned.
+    """
 
     name: str
     train: Sequences
@@ -62,6 +70,7 @@ class Dataset:
     users: pl.DataFrame
     items: pl.DataFrame
     card: dict
+    ugc: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=UGC))
 
     @property
     def n_users(self) -> int:
@@ -169,7 +178,8 @@ def load(name: str) -> Dataset:
     """
     folder = artifact(name, "prepare")
     frames = {
-        part: read_frame(folder / f"{part}.parquet", "prepare") for part in ("train", "validation", "users", "items")
+        part: read_frame(folder / f"{part}.parquet", "prepare")
+        for part in ("train", "validation", "users", "items", "ugc")
     }
     return Dataset(
         name,
@@ -178,4 +188,5 @@ def load(name: str) -> Dataset:
         frames["users"],
         frames["items"],
         read_json(folder / "card.json", "prepare"),
+        frames["ugc"],
     )

@@ -14,5 +14,6 @@ METHOD_NAMES = {
     "unisrec": "UniSRec",
     "alphafuse": "AlphaFuse",
     "dualmatch": "DualMatch",
+    "multiview": "Multi-view",
 }
 BACKBONE_NAMES = {"untrained": "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}

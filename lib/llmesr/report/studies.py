@@ -13,24 +13,32 @@ FULL = "full"
 COLUMNS = {"overall": "Overall", "tail_item": "Tail item", "head_item": "Head item", "tail_user": "Tail user"}
 
 
-def table(metrics: pl.DataFrame, labels: dict[str, str], tests: pl.DataFrame, protocol: str, metric: str) -> str:
+def table(
+    metrics: pl.DataFrame,
+    labels: dict[str, str],
+    tests: pl.DataFrame,
+    protocol: str,
+    metric: str,
+    reference: str = FULL,
+) -> str:
     """Lay out one metric by group, a row a variant: mean ± standard deviation over seeds.
 
     Args:
         metrics: of the variants and of `full`.
         labels: what each variant is called, in the order of the rows.
-        tests: comparisons with `full`; a dagger marks a significant difference.
+        tests: comparisons with the reference; a dagger marks a significant difference.
         protocol: `sampled100` or `full`.
         metric: e.g. `NDCG@10`.
+        reference: the variant, or `full`, that the others are compared with.
 
     Returns:
-        a Markdown table; the last column is the change of the overall mean against `full`.
+        a Markdown table; the last column is the change of the overall mean against the reference.
     """
     means = {
         (method, group): (mean, std)
         for _, method, group, mean, std, _ in over_seeds(metrics, protocol, metric).iter_rows()
     }
-    sure = tests.filter("significant", protocol=protocol, metric=metric, against=FULL)
+    sure = tests.filter("significant", protocol=protocol, metric=metric, against=reference)
     flagged = set(sure.select("method", "group").iter_rows())
     lines = [f"| Variant | {' | '.join(COLUMNS.values())} | Change |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
     for method, label in labels.items():
@@ -39,15 +47,15 @@ def table(metrics: pl.DataFrame, labels: dict[str, str], tests: pl.DataFrame, pr
             mean, std = means.get((method, group), (None, None))
             dagger = FLAG * ((method, group) in flagged)
             cells.append("–" if mean is None else f"{mean:.4f} ± {std:.4f}{dagger}")
-        change = means[method, "overall"][0] / means[FULL, "overall"][0] - 1
-        lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == FULL else f'{change:+.1%}'} |")
+        change = means[method, "overall"][0] / means[reference, "overall"][0] - 1
+        lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
     return "\n".join(lines)
 
 
-def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: str) -> Figure:
+def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: str, reference: str = FULL) -> Figure:
     """Draw each variant as a dot, overall and on tail items; the bar is ± one standard deviation over seeds.
 
-    The dashed line is LLM-ESR as it is.
+    The dashed line is the reference, by default LLM-ESR as it is.
     """
     kept = metrics.filter(protocol=protocol, metric=metric).with_columns(pl.col("method").replace(labels))
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
@@ -59,7 +67,7 @@ def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: s
                 rows.to_pandas(), x="value", y="method", order=list(labels.values()), errorbar="sd",
                 linestyle="none", color=ACCENT, err_kws={"linewidth": 1.4}, ax=axis,
             )  # fmt: skip
-            axis.axvline(rows.filter(method=labels[FULL])["value"].mean(), color=MARK, linestyle="--")
+            axis.axvline(rows.filter(method=labels[reference])["value"].mean(), color=MARK, linestyle="--")
             axis.set(xlabel=f"{metric} ({protocol})", ylabel="", title=title)
     return alone(figure)
 

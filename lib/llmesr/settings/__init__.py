@@ -14,41 +14,42 @@ from yaml.error import MarkedYAMLError
 from llmesr.errors import InputError
 from llmesr.paths import from_root, shown
 from llmesr.settings.backbones import Bert4Rec, Gru4Rec, Model, SasRec
+from llmesr.settings.embed import ApiEncoder, LocalEncoder, Lora
 from llmesr.settings.methods import (
     AlphaFuse,
     Cities,
     DualMatch,
     LlmEsr,
     Melt,
+    MultiView,
     Plain,
     RlmRecCon,
     RlmRecGen,
     UniSRec,
     WhitenRec,
 )
-from llmesr.settings.schema import (
-    ApiEncoder,
-    DepartmentRecipe,
-    LocalEncoder,
-    Prepare,
-    Recipe,
-    Served,
-    Settings,
-    Train,
-)
+from llmesr.settings.modalities import AudioView, CommunityView, ImageView, KnowledgeView, WordsView
+from llmesr.settings.prepare import DepartmentRecipe, Prepare, Recipe, Ugc, WrittenRecipe
+from llmesr.settings.schema import Served, Settings, Train
 
 __all__ = [
     "AlphaFuse",
     "ApiEncoder",
+    "AudioView",
     "Bert4Rec",
     "Cities",
+    "CommunityView",
     "DepartmentRecipe",
     "DualMatch",
     "Gru4Rec",
+    "ImageView",
+    "KnowledgeView",
     "LlmEsr",
     "LocalEncoder",
+    "Lora",
     "Melt",
     "Model",
+    "MultiView",
     "Plain",
     "Prepare",
     "Recipe",
@@ -58,8 +59,11 @@ __all__ = [
     "Served",
     "Settings",
     "Train",
+    "Ugc",
     "UniSRec",
     "WhitenRec",
+    "WordsView",
+    "WrittenRecipe",
     "hint",
     "load",
 ]

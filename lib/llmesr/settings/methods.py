@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmesr.settings.base import Positive, Section, Share
+from llmesr.settings.base import Positive, Section, Several, Share
 
 MethodName = Literal[
     "none",
@@ -18,6 +18,7 @@ MethodName = Literal[
     "unisrec",
     "alphafuse",
     "dualmatch",
+    "multiview",
 ]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -116,6 +117,17 @@ class DualMatch(Section):
     exact_up_to: Positive
 
 
+class MultiView(Section):
+    """Own settings of a set of views."""
+
+    views: Annotated[tuple[str, ...], *Several]
+    fusion: Literal["concat", "gated", "attention", "bilinear"]
+    heads: Positive
+    rank: Positive
+    missing: Literal["mask", "token"]
+    modality_dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
 class Methods(Section):
     """One section a method."""
 
@@ -130,3 +142,4 @@ class Methods(Section):
     unisrec: UniSRec
     alphafuse: AlphaFuse
     dualmatch: DualMatch
+    multiview: MultiView

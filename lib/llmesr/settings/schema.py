@@ -9,124 +9,18 @@ from llmesr.errors import InputError
 from llmesr.metrics import METRICS
 from llmesr.paths import from_root
 from llmesr.settings.backbones import BackboneName, Backbones, Model
-from llmesr.settings.base import Edges, Positive, Section, Seed, Several, Share, Strings, distinct, rising
+from llmesr.settings.base import Positive, Section, Seed, Several, distinct
 from llmesr.settings.beyond import Cold, Diversity, Recommend, Scale
+from llmesr.settings.embed import Embed
 from llmesr.settings.methods import MethodName, Methods
+from llmesr.settings.modalities import Modalities
+from llmesr.settings.prepare import Data, Prepare, Recipe
 
 
 def _with_ten(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
     if 10 not in cutoffs:
         raise ValueError("10 is missing, at which tables and summaries are made: add it")
     return cutoffs
-
-
-class Data(Section):
-    """Which dataset."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    source: Literal[
-        "auto",
-        "complete-journey",
-        "movielens-100k",
-        "amazon-2014",
-        "amazon-2018",
-        "amazon-2023",
-        "yelp",
-        "movielens",
-        "inter-txt",
-        "table",
-    ]
-    root: str
-
-
-class Recipe(Section):
-    """How one source becomes sequences."""
-
-    repeats: Literal["first", "keep"]
-    filter: Literal["k_core", "one_pass"]
-    min_user: Positive
-    min_item: Positive
-    short_users: Literal["error", "train_only"]
-
-
-class DepartmentRecipe(Recipe):
-    """A recipe of a source that has departments."""
-
-    departments: Annotated[Strings, Field(min_length=1)]
-
-
-class Recipes(Section):
-    """One recipe a source; those that are not used may be left out."""
-
-    complete_journey: DepartmentRecipe | None = Field(None, alias="complete-journey")
-    movielens_100k: Recipe | None = Field(None, alias="movielens-100k")
-    amazon_2014: Recipe | None = Field(None, alias="amazon-2014")
-    amazon_2018: Recipe | None = Field(None, alias="amazon-2018")
-    amazon_2023: Recipe | None = Field(None, alias="amazon-2023")
-    yelp: Recipe | None = None
-    movielens: Recipe | None = None
-    inter_txt: Recipe | None = Field(None, alias="inter-txt")
-    table: Recipe | None = None
-
-
-class Prepare(Section):
-    """Stage 01: interactions, splits, long-tail groups."""
-
-    recipes: Recipes
-    split: Literal["leave_one_out", "temporal"]
-    temporal_shares: Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(rising)]
-    negatives: Positive
-    seed: Seed
-    tail_quantile: Share
-    tail_user_below: Positive | None
-    tail_item_below: Positive | None
-    length_edges: Edges
-    popularity_edges: Edges
-
-
-class LocalEncoder(Section):
-    """A language model that `transformers` runs here."""
-
-    kind: Literal["transformers"]
-    model: str
-    gguf_file: str | None
-    pooling: Literal["mean", "last", "cls"]
-    max_tokens: Positive
-    dtype: Literal["auto", "float32", "bfloat16"]
-
-
-class ApiEncoder(Section):
-    """An OpenAI-compatible embeddings endpoint."""
-
-    kind: Literal["api"]
-    model: str
-    base_url: str
-    key_variable: str
-    batch_size: Positive
-    retries: Annotated[int, Field(ge=0)]
-    timeout_seconds: Annotated[float, Field(gt=0)]
-
-
-Encoder = Annotated[LocalEncoder | ApiEncoder, Field(discriminator="kind")]
-
-
-class Embed(Section):
-    """Stage 02: prompts, LLM, embeddings."""
-
-    encoder: str
-    encoders: dict[str, Encoder]
-    normalize: bool
-    batch_tokens: Positive
-    item_template: str
-    user_template: str
-    attribute_characters: Positive
-    history_items: Positive
-
-    @model_validator(mode="after")
-    def _encoder_exists(self) -> "Embed":
-        if self.encoder not in self.encoders:
-            raise ValueError(f"encoder '{self.encoder}' is not among {', '.join(self.encoders)}")
-        return self
 
 
 class Retrieve(Section):
@@ -178,6 +72,9 @@ class Evaluate(Section):
     exclude_seen: bool
 
 
+StudyName = Literal["ablation", "hyperparameters", "similarity", "language", "stronger", "debias", "ugc", "fusion"]
+
+
 class Variant(Section):
     """One change of the settings whose effect is studied.
 
@@ -188,7 +85,7 @@ class Variant(Section):
         change: sections and keys of the settings, as they stand there, with other values.
     """
 
-    study: Literal["ablation", "hyperparameters", "similarity", "language", "stronger", "debias"]
+    study: StudyName
     method: MethodName
     label: str
     change: dict[str, Any]
@@ -197,6 +94,7 @@ class Variant(Section):
 class Study(Section):
     """Long studies: a method with something changed, on one backbone."""
 
+    questions: Annotated[tuple[StudyName, ...], *Several]
     backbone: BackboneName
     seeds: Annotated[tuple[Seed, ...], *Several]
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], Variant]
@@ -227,6 +125,7 @@ class Settings(Section):
     recommend: Recommend
     cold: Cold
     diversity: Diversity
+    modalities: Modalities
     report: Report
 
     @model_validator(mode="after")

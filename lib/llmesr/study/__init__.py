@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from pydantic import ValidationError
 
-from llmesr import embed, evaluate, published, retrieve, train
+from llmesr import embed, evaluate, modalities, published, retrieve, train
 from llmesr.devices import pick_device
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
@@ -22,7 +22,7 @@ METHOD = "llmesr"
 """With which variants are compared."""
 EFFECTIVE = {"embed", "retrieve", "model", "backbones", "methods", "train", "evaluate"}
 """Sections that a variant may change; of backbones only the study's, of methods only its own."""
-STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger", "debias")
+STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger", "debias", "ugc", "fusion")
 
 
 def changed(settings: Settings, variant: str) -> Settings:
@@ -76,6 +76,7 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
     split = evaluate.read_test_split(data, pick_device(own.train.device))
     same = own.embed == settings.embed and own.model.hidden == settings.model.hidden
     vectors = embed.load(data.name) if same else embed.make(own, data)
+    vectors = modalities.attach(own, method, data.name, vectors)
     judged = []
     for seed in settings.study.seeds:
         similar = _teachers(own, settings, data, vectors, seed)

@@ -212,6 +212,7 @@ def _arrays(settings: Settings, data: Dataset, embeddings: Embeddings, similar: 
     """List the data that a run depends on."""
     arrays = [data.train.items, data.train.offsets, data.validation.items, data.validation.negatives]
     arrays += [embeddings.items, embeddings.initial, embeddings.users, similar.users]
+    arrays += [view.vectors for view in embeddings.views.values()]
     if settings.train.adversary != "none":
         arrays += [np.array(data.users.hash_rows(seed=0)), np.array(data.items["tail"] == "tail_item")]
     return arrays

@@ -2,7 +2,19 @@
 
 from collections.abc import Callable
 
-from llmesr.models.methods import alphafuse, cities, dualmatch, llmesr, llminit, melt, none, rlmrec, unisrec, whitenrec
+from llmesr.models.methods import (
+    alphafuse,
+    cities,
+    dualmatch,
+    llmesr,
+    llminit,
+    melt,
+    multiview,
+    none,
+    rlmrec,
+    unisrec,
+    whitenrec,
+)
 from llmesr.models.methods.llmesr import LLMESR
 from llmesr.models.methods.melt import MELT
 from llmesr.models.methods.rlmrec import Contrastive, Generative
@@ -22,9 +34,10 @@ METHODS: dict[str, Callable[..., Method]] = {
     "unisrec": unisrec.build,
     "alphafuse": alphafuse.build,
     "dualmatch": dualmatch.build,
+    "multiview": multiview.build,
 }
 
-LOSSES = dict.fromkeys(["whitenrec", "unisrec", "alphafuse", "dualmatch"], "cross_entropy")
+LOSSES = dict.fromkeys(["whitenrec", "unisrec", "alphafuse", "dualmatch", "multiview"], "cross_entropy")
 """The ranking loss of a method's own paper, where it is not binary cross-entropy (`train.loss: own`)."""
 
 STARTS_FROM = {"melt": "none"}

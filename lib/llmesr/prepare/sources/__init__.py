@@ -3,11 +3,12 @@
 Interactions: `user_id`, `item_id` (str), `timestamp` (sortable), in the order of the file; further columns,
 such as `rating` and `text`, are there for whoever wants them.
 Items: `item_id`, `title` (str) and further columns of text, each an attribute for the prompt.
-Some give a third, users: `user_id` (str) and attributes, which no model sees; they are for audits.
+Some give a third, users: `user_id` (str) and attributes, which no model sees; they are for audits; or None.
+Some give a fourth, texts by users about items: `user_id`, `item_id`, `timestamp`, `text`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ from llmesr.settings import Recipe
 
 @dataclass(frozen=True)
 class Raw:
-    """What a loader gives: interactions and items, and what is known of users, as they came."""
+    """What a loader gives: interactions and items, what is known of users, and what they wrote, as they came."""
 
     interactions: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame | None = None
+    texts: pl.DataFrame | None = None
 
 
-Loader = Callable[[Path, Any], tuple[pl.DataFrame, ...]]
+WRITTEN = ("user_id", "item_id", "timestamp", "text")
+
+Loader = Callable[[Path, Any], tuple[pl.DataFrame | None, ...]]
 
 SOURCES: dict[str, Loader] = {
     "complete-journey": complete_journey.load,
@@ -57,4 +61,7 @@ def load_raw(source: str, folder: Path, recipe: Recipe) -> Raw:
     Raises:
         InputError: a file is missing or its content is not what the format says.
     """
-    return Raw(*SOURCES[source](folder, recipe))
+    raw = Raw(*SOURCES[source](folder, recipe))
+    if raw.texts is None and "text" in raw.interactions.columns:  # of reviews, which are both
+        return replace(raw, texts=raw.interactions.select(*WRITTEN).drop_nulls("text"))
+    return raw

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.prepare.sources import lines
-from llmesr.settings import Recipe
+from llmesr.settings import WrittenRecipe
 
 REVIEWS = lines.Reviews("reviewerID", "asin", "unixReviewTime", "overall", "reviewText")
 COLUMNS = {
@@ -20,7 +20,7 @@ COLUMNS = {
 }
 
 
-def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.
@@ -29,7 +29,7 @@ def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.Data
         InputError: a file is missing, ambiguous or damaged, or a line is malformed.
     """
     reviews, metadata = find(folder, "reviews_X")
-    interactions = lines.interactions(reviews, REVIEWS, with_text)
+    interactions = lines.interactions(reviews, REVIEWS, recipe.texts)
     items = lines.catalogue(metadata, interactions["item_id"], "asin", COLUMNS, lines.python_object)
     return interactions, items
 

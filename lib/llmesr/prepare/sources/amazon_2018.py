@@ -10,7 +10,7 @@ import polars as pl
 
 from llmesr.prepare.sources import lines
 from llmesr.prepare.sources.amazon_2014 import REVIEWS, find
-from llmesr.settings import Recipe
+from llmesr.settings import WrittenRecipe
 
 COLUMNS = {
     "title": "title",
@@ -23,7 +23,7 @@ COLUMNS = {
 PRICE = re.compile(r"\$[\d,.]+(?: ?- ?\$[\d,.]+)?")
 
 
-def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.
@@ -32,7 +32,7 @@ def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.Data
         InputError: a file is missing, ambiguous or damaged, or a line is malformed.
     """
     reviews, metadata = find(folder, "X")
-    interactions = lines.interactions(reviews, REVIEWS, with_text)
+    interactions = lines.interactions(reviews, REVIEWS, recipe.texts)
     clean = {"price": _price, "title": _title}
     items = lines.catalogue(metadata, interactions["item_id"], "asin", COLUMNS, clean=clean)
     return interactions, items

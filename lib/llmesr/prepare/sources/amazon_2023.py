@@ -9,7 +9,7 @@ import polars as pl
 
 from llmesr.prepare.sources import lines
 from llmesr.prepare.sources.amazon_2014 import find
-from llmesr.settings import Recipe
+from llmesr.settings import WrittenRecipe
 
 REVIEWS = lines.Reviews("user_id", "parent_asin", "timestamp", "rating", "text")
 COLUMNS = {
@@ -23,7 +23,7 @@ COLUMNS = {
 }
 
 
-def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.
@@ -32,6 +32,6 @@ def load(folder: Path, recipe: Recipe, with_text: bool = False) -> tuple[pl.Data
         InputError: a file is missing, ambiguous or damaged, or a line is malformed.
     """
     reviews, metadata = find(folder, "X")
-    interactions = lines.interactions(reviews, REVIEWS, with_text)
+    interactions = lines.interactions(reviews, REVIEWS, recipe.texts)
     items = lines.catalogue(metadata, interactions["item_id"], "parent_asin", COLUMNS)
     return interactions, items

@@ -2,6 +2,7 @@
 
 `ratings.csv` and `movies.csv`, with or without a header (ml-latest-small, ml-20m, ml-25m, ml-32m);
 `ratings.dat` and `movies.dat` with `::` between the fields (ml-1m, ml-10m); or `u.data` and `u.item` (ml-100k).
+What users wrote lies beside them in `tags.csv` or `tags.dat`, which may be missing.
 """
 
 import csv
@@ -15,7 +16,7 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources import lines
-from llmesr.settings import Recipe
+from llmesr.settings import WrittenRecipe
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
@@ -53,6 +54,7 @@ class Layout:
 
     ratings: str
     movies: str
+    tags: str | None
     split_ratings: Callable[[bytes], list[str]]
     split_movies: Callable[[bytes], list[str]]
     movie_fields: int = 3
@@ -60,16 +62,17 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("ratings.csv", "movies.csv", _commas, _commas, header=True),
-    Layout("ratings.dat", "movies.dat", _separated("::"), _separated("::")),
-    Layout("u.data", "u.item", _separated("\t"), _separated("|"), movie_fields=5 + len(GENRES)),
+    Layout("ratings.csv", "movies.csv", "tags.csv", _commas, _commas, header=True),
+    Layout("ratings.dat", "movies.dat", "tags.dat", _separated("::"), _separated("::")),
+    Layout("u.data", "u.item", None, _separated("\t"), _separated("|"), movie_fields=5 + len(GENRES)),
 )
 RATING_COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 MOVIE_COLUMNS = ["movieId", "title", "genres"]
+TAG_COLUMNS = ["userId", "movieId", "tag", "timestamp"]
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Load every rating as an interaction, whatever its value, and all movies as items.
+def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame, None, pl.DataFrame | None]:
+    """Load every rating as an interaction, whatever its value, all movies as items, and tags if asked for.
 
     The year in a title like "Toy Story (1995)" becomes a column of its own. A rated movie that is not among
     the movies is called `unknown`.
@@ -82,12 +85,34 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     file = folder / layout.ratings
     skip = _header(file, RATING_COLUMNS) if layout.header else 0
     interactions = lines.collect(lines.parsed(file, layout.split_ratings, _rating, skip), schema)
-    file = folder / layout.movies
+    items = read_films(folder / layout.movies)
+    items = lines.complete(items, interactions["item_id"], pl.lit(lines.UNKNOWN))
+    return interactions, items, None, _tags(folder, layout) if recipe.texts else None
+
+
+def read_films(file: Path) -> pl.DataFrame:
+    """Read a list of films, of whichever generation: `item_id`, `title`, `year`, `genres`, each film once.
+
+    Raises:
+        InputError: it has another name than such lists have, or a line is malformed.
+    """
+    layout = next((layout for layout in LAYOUTS if layout.movies == file.name), None)
+    if layout is None:
+        raise InputError(f"{shown(file)} is called neither {' nor '.join(part.movies for part in LAYOUTS)}: rename it")
     skip = _header(file, MOVIE_COLUMNS) if layout.header else 0
     movies = lines.parsed(file, layout.split_movies, lambda row: _movie(row, layout), skip)
     items = lines.collect(movies, dict.fromkeys(("item_id", "title", "year", "genres"), pl.String))
-    items = items.unique("item_id", keep="first", maintain_order=True)
-    return interactions, lines.complete(items, interactions["item_id"], pl.lit(lines.UNKNOWN))
+    return items.unique("item_id", keep="first", maintain_order=True)
+
+
+def _tags(folder: Path, layout: Layout) -> pl.DataFrame | None:
+    """Read the tags, if there are any."""
+    if layout.tags is None or not (folder / layout.tags).exists():
+        return None
+    file = folder / layout.tags
+    skip = _header(file, TAG_COLUMNS) if layout.header else 0
+    schema = {"user_id": pl.String, "item_id": pl.String, "text": pl.String, "timestamp": pl.Int64}
+    return lines.collect(lines.parsed(file, layout.split_ratings, _tag, skip), schema).drop_nulls("text")
 
 
 def _layout(folder: Path) -> Layout:
@@ -118,6 +143,12 @@ def _rating(row: list[str]) -> tuple:
     fields = dict(zip(RATING_COLUMNS, _of_length(row, 4), strict=True))
     user, item = lines.identity(fields, "userId"), lines.identity(fields, "movieId")
     return user, item, lines.whole(fields, "timestamp"), lines.rating(fields, "rating")
+
+
+def _tag(row: list[str]) -> tuple:
+    fields = dict(zip(TAG_COLUMNS, _of_length(row, 4), strict=True))
+    user, item = lines.identity(fields, "userId"), lines.identity(fields, "movieId")
+    return user, item, fields["tag"].strip() or None, lines.whole(fields, "timestamp")
 
 
 def _movie(row: list[str], layout: Layout) -> tuple:

@@ -3,6 +3,7 @@
 `interactions.csv` or `.parquet`: `user_id,item_id,timestamp[,rating]`.
 `items.csv`, `.jsonl` or `.parquet`: `item_id,title[,…]`; every other column is an attribute for the prompt.
 `users.csv`, `.jsonl` or `.parquet`, which may be missing: `user_id[,…]`; attributes for audits, which no model sees.
+`texts.csv`, `.jsonl` or `.parquet`, which may be missing: `user_id,item_id,timestamp,text`; what users wrote.
 A timestamp is a number or an ISO 8601 date; ties keep the order of the file.
 """
 
@@ -14,13 +15,15 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources.reading import at, numbers, reason
-from llmesr.settings import Recipe
+from llmesr.settings import WrittenRecipe
 
 ITEMS = (".csv", ".jsonl", ".parquet")
 """Endings of the table of items."""
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+def load(
+    folder: Path, recipe: WrittenRecipe
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None]:
     """Load and check the tables of a folder.
 
     Raises:
@@ -40,7 +43,15 @@ def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.D
         )
     users_file = found(folder, "users", ITEMS)
     users = read_users(users_file) if users_file else None
-    return _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file), items, users
+    texts_file = found(folder, "texts", ITEMS)
+    texts = read_texts(texts_file) if texts_file and recipe.texts else None
+    interactions = _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file)
+    if texts is not None and texts.schema["timestamp"] != interactions.schema["timestamp"]:
+        kinds = [str(frame.schema["timestamp"]) for frame in (texts, interactions)]
+        raise InputError(
+            f"{shown(texts_file)} has times as {kinds[0]}, {interactions_file.name} as {kinds[1]}: write both alike"
+        )
+    return interactions, items, users, texts
 
 
 def read_items(file: Path) -> pl.DataFrame:
@@ -68,6 +79,19 @@ def read_users(file: Path) -> pl.DataFrame:
         row = double.arg_max()
         raise InputError(f"{at(file, row)}: user id '{users['user_id'][row]}' occurs twice: keep one of them")
     return users.with_columns(pl.exclude("user_id").cast(pl.String))
+
+
+def read_texts(file: Path) -> pl.DataFrame:
+    """Read and check the table of what users wrote; rows without a text are dropped.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, or a timestamp is none.
+    """
+    texts = _read(file, ("user_id", "item_id", "timestamp"))
+    if "text" not in texts.columns:
+        raise InputError(f"{shown(file)} lacks the column 'text' (it has {', '.join(texts.columns)}): add it")
+    texts = _with_times(texts.select("user_id", "item_id", "timestamp", pl.col("text").cast(pl.String)), file)
+    return texts.drop_nulls("text")
 
 
 def found(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:

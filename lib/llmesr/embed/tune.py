@@ -1,0 +1,110 @@
+"""The encoder tuned on what users wrote: a LoRA (Hu et al., ICLR 2022), by contrast.
+
+A pair is what a user wrote about an item, and the item's prompt. Within a batch, each text has to find its own item's
+prompt, and each prompt a text of its own (InfoNCE both ways). The encoder itself stays as it is; what is learned is a
+few low-rank matrices beside it.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from llmesr.embed import local_encoder
+from llmesr.errors import InputError
+from llmesr.paths import ROOT, replacing_folder, shown
+from llmesr.settings import LocalEncoder, Lora, Settings
+
+LEAST_PAIRS = 16
+
+
+def tuned(settings: Settings, ugc: pl.DataFrame, item_texts: list[str]) -> Settings:
+    """Tune the chosen encoder, unless that was done before, and choose the tuned one.
+
+    Args:
+        settings: of the encoder, and `embed.lora`.
+        ugc: `user`, `item`, `text`.
+        item_texts: V prompts.
+
+    Raises:
+        InputError: the encoder is not one that runs here, or there are hardly any texts.
+    """
+    name, lora = settings.embed.encoder, settings.embed.lora
+    encoder = settings.embed.encoders[name]
+    if not isinstance(encoder, LocalEncoder):
+        raise InputError(
+            f"encoder '{name}' is reached over the network and cannot be tuned: set 'embed.lora.epochs' to 0"
+        )
+    if ugc.height < LEAST_PAIRS:
+        raise InputError(
+            f"key 'embed.lora.epochs' asks to tune on what users wrote, and there are {ugc.height} texts: set it to 0"
+        )
+    pairs = [(text, item_texts[item - 1], item) for item, text in ugc.select("item", "text").iter_rows()]
+    told = [
+        local_encoder.identity(encoder),
+        lora.model_dump_json(),
+        *(f"{text}\0{prompt}" for text, prompt, _ in pairs),
+    ]
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+    folder = ROOT / "runs" / settings.data.name / "lora" / digest
+    if not folder.exists():
+        fit(pairs, encoder, lora, settings.prepare.seed, folder)
+    chosen = encoder.model_copy(update={"adapter": shown(folder)})
+    embed = settings.embed.model_copy(update={"encoders": {**settings.embed.encoders, name: chosen}})
+    return settings.model_copy(update={"embed": embed})
+
+
+def fit(pairs: list[tuple[str, str, int]], encoder: LocalEncoder, lora: Lora, seed: int, folder: Path) -> list[float]:
+    """Train a LoRA on pairs (text, prompt, item) and save it to a folder.
+
+    Returns:
+        the mean loss of each epoch.
+    """
+    torch.manual_seed(seed)
+    tokenizer, base = local_encoder.load(encoder.model_copy(update={"dtype": "float32"}))
+    config = LoraConfig(r=lora.rank, lora_alpha=2 * lora.rank, lora_dropout=0.1, target_modules="all-linear")
+    model = get_peft_model(base, config).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lora.learning_rate)
+    rng, losses = np.random.default_rng(seed), []
+
+    def encode(texts: list[str]) -> Tensor:
+        tokens = tokenizer(texts, truncation=True, max_length=encoder.max_tokens, padding=True, return_tensors="pt")
+        tokens = tokens.to(base.device)
+        states = model(**tokens).last_hidden_state
+        return local_encoder.pool(states, tokens["attention_mask"], encoder.pooling)
+
+    for _ in tqdm(range(lora.epochs), desc="tune", unit="epoch"):
+        order, epoch = rng.permutation(len(pairs)), []
+        for start in range(0, len(order) - 1, lora.batch_size):
+            texts, prompts, items = zip(*(pairs[i] for i in order[start : start + lora.batch_size]), strict=True)
+            loss = info_nce(encode(list(texts)), encode(list(prompts)), torch.tensor(items), lora.temperature)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            epoch.append(float(loss.detach()))
+        losses.append(float(np.mean(epoch)))
+    with replacing_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+    return losses
+
+
+def info_nce(texts: Tensor, prompts: Tensor, items: Tensor, temperature: float) -> Tensor:
+    """Contrast texts (B, L) with prompts (B, L), both ways; pairs of one item are no negatives of each other.
+
+    Args:
+        texts: what users wrote.
+        prompts: of the items that they wrote about.
+        items: (B,) which items these are.
+        temperature: of the cosine.
+    """
+    scores = F.normalize(texts, dim=-1) @ F.normalize(prompts, dim=-1).T / temperature  # (B, B)
+    same = (items[:, None] == items).fill_diagonal_(False).to(scores.device)
+    scores = scores.masked_fill(same, float("-inf"))
+    answers = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, answers) + F.cross_entropy(scores.T, answers)) / 2

@@ -1,0 +1,57 @@
+"""Sounds of items, `<item_id>.wav` or `.flac`, encoded by an audio spectrogram transformer (Gong et al., 2021)."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from transformers import ASTModel, AutoFeatureExtractor
+
+from llmesr.embed import View
+from llmesr.errors import InputError
+from llmesr.modalities import files
+from llmesr.paths import shown
+from llmesr.prepare.dataset import Dataset
+from llmesr.settings import AudioView, Settings
+
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def read(file: Path, rate: int) -> np.ndarray:
+    """Read a sound as one channel: (samples,).
+
+    Raises:
+        InputError: it cannot be read, is empty, or has another sample rate than the model reads.
+    """
+    try:
+        samples, own = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise InputError(f"{shown(file)} cannot be read as a sound ({error}): replace or delete it") from None
+    if own != rate:
+        raise InputError(f"{shown(file)} has {own} samples a second, and the model reads {rate}: resample it")
+    if not len(samples):
+        raise InputError(f"{shown(file)} is empty: replace or delete it")
+    return samples.mean(1)
+
+
+def make(settings: Settings, data: Dataset, source: AudioView) -> View:
+    """Encode the sounds: (V + 1, L).
+
+    Raises:
+        InputError: the folder, a sound or the model is missing or at fault.
+    """
+    sounds = files.of_items(settings.folder / source.folder, ENDINGS, data)
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(files.source(source.model))
+        model = ASTModel.from_pretrained(files.source(source.model)).eval()
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model '{source.model}' cannot be loaded ({reason}): name an AST model") from None
+
+    def encode(batch: list[Path]) -> np.ndarray:
+        rate = extractor.sampling_rate
+        inputs = extractor([read(file, rate) for file in batch], sampling_rate=rate, return_tensors="pt")
+        with torch.inference_mode():
+            return model(**inputs).pooler_output.numpy()
+
+    return files.encoded(sounds, encode, data)

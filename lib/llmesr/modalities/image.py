@@ -1,0 +1,52 @@
+"""Pictures of items, `<item_id>.jpg` or `.png`, encoded by CLIP's vision tower (Radford et al., ICML 2021)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+
+from llmesr.embed import View
+from llmesr.errors import InputError
+from llmesr.modalities import files
+from llmesr.paths import shown
+from llmesr.prepare.dataset import Dataset
+from llmesr.settings import ImageView, Settings
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def read(file: Path) -> Image.Image:
+    """Read a picture in colour.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{shown(file)} cannot be read as a picture ({error}): replace or delete it") from None
+
+
+def make(settings: Settings, data: Dataset, source: ImageView) -> View:
+    """Encode the pictures: (V + 1, L).
+
+    Raises:
+        InputError: the folder, a picture or the model is missing or at fault.
+    """
+    pictures = files.of_items(settings.folder / source.folder, ENDINGS, data)
+    try:
+        processor = AutoImageProcessor.from_pretrained(files.source(source.model))
+        model = CLIPVisionModelWithProjection.from_pretrained(files.source(source.model)).eval()
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model '{source.model}' cannot be loaded ({reason}): name a CLIP model") from None
+
+    def encode(batch: list[Path]) -> np.ndarray:
+        inputs = processor(images=[read(file) for file in batch], return_tensors="pt")
+        with torch.inference_mode():
+            return model(**inputs).image_embeds.numpy()
+
+    return files.encoded(pictures, encode, data)

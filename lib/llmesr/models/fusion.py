@@ -1,0 +1,130 @@
+"""A set of views becomes one vector: how what several modalities say of an item is put together.
+
+Each fusion takes the views as tokens (…, M + 1, D), the last of which is the ID, and which of them are there
+(…, M + 1), and gives (…, D). What is not there has no influence, whatever stands in its place.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Sum(nn.Module):
+    """Concatenation and a linear map, which is a sum of linear maps, one a view; those are in the tokens already."""
+
+    def __init__(self, views: int, hidden: int, heads: int, rank: int) -> None:
+        super().__init__()
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """Fuse tokens (…, M + 1, D): (…, D)."""
+        return (tokens * there[..., None]).sum(-2)
+
+
+class Gated(nn.Module):
+    """Views are weighted by what all of them say; the weights of those that are there sum to their number."""
+
+    def __init__(self, views: int, hidden: int, heads: int, rank: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear((views + 1) * hidden, views + 1)
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """Fuse tokens (…, M + 1, D): (…, D)."""
+        heard = (tokens * there[..., None]).flatten(-2)
+        weights = self.gate(heard).masked_fill(~there, float("-inf")).softmax(-1) * there.sum(-1, keepdim=True)
+        return (weights[..., None] * tokens.masked_fill(~there[..., None], 0.0)).sum(-2)
+
+
+class Attention(nn.Module):
+    """Cross-modal attention: each view asks all that are there; what they are afterwards is summed."""
+
+    def __init__(self, views: int, hidden: int, heads: int, rank: int) -> None:
+        super().__init__()
+        self.heads, self.mix, self.out = heads, nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """Fuse tokens (…, M + 1, D): (…, D)."""
+        parts = self.mix(tokens).unflatten(-1, (3, self.heads, -1)).movedim(-3, 0)  # (3, …, M + 1, H, D/H)
+        query, key, value = (part.transpose(-2, -3) for part in parts)  # (…, H, M + 1, D/H)
+        mask = there[..., None, None, :]  # the ID is always there, so no row is empty
+        told = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        told = self.out(told.transpose(-2, -3).flatten(-2))
+        return ((tokens + told) * there[..., None]).sum(-2)
+
+
+class Bilinear(nn.Module):
+    """Low-rank tensor fusion (Liu et al., ACL 2018): the mean over ranks of the product over views of 1 + U z.
+
+    Multiplied out it holds each view alone, every pair, and so on; what is not there is a factor of one.
+    """
+
+    def __init__(self, views: int, hidden: int, heads: int, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.factors = nn.ModuleList(nn.Linear(hidden, rank * hidden, bias=False) for _ in range(views + 1))
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """Fuse tokens (…, M + 1, D): (…, D)."""
+        product = tokens.new_ones(())
+        for place, factor in enumerate(self.factors):
+            said = factor(tokens[..., place, :]) * there[..., place, None]
+            product = product * (1 + said.unflatten(-1, (self.rank, -1)))  # (…, R, D)
+        return product.mean(-2) - 1  # what an item of no view would be, the same for all
+
+
+FUSIONS = {"concat": Sum, "gated": Gated, "attention": Attention, "bilinear": Bilinear}
+
+
+class Views(nn.Module):
+    """Item ids → what each modality says of them, and an ID embedding that starts at zero → one vector.
+
+    Attributes:
+        names: of the modalities; the ID comes after them.
+        present: (V + 2, M) which items each of them knows.
+        hidden_views: names of modalities to do without, to ask what they are worth; none in training.
+    """
+
+    def __init__(
+        self,
+        views: dict[str, tuple[Tensor, Tensor]],
+        hidden: int,
+        fusion: str,
+        missing: str,
+        dropout: float,
+        heads: int,
+        rank: int,
+    ) -> None:
+        super().__init__()
+        self.names, self.missing, self.dropout = list(views), missing, dropout
+        self.hidden_views: frozenset[str] = frozenset()
+        for name, (vectors, _) in views.items():
+            self.register_buffer(f"of_{name}", vectors, persistent=False)  # (V + 2, L), frozen
+        present = torch.stack([there for _, there in views.values()], 1)
+        self.register_buffer("present", present, persistent=False)
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(vectors.shape[1], hidden, bias=False) for name, (vectors, _) in views.items()}
+        )
+        if missing == "token":
+            self.tokens = nn.Parameter(torch.zeros(len(views), hidden))
+        self.ids = nn.Embedding(len(present), hidden, padding_idx=0)
+        nn.init.zeros_(self.ids.weight)
+        self.fuse = FUSIONS[fusion](len(views), hidden, heads, rank)
+
+    def known(self, items: Tensor) -> Tensor:
+        """Say which modalities know items (…) and may speak: (…, M)."""
+        there = self.present[items]
+        for name in self.hidden_views:
+            there = there & (torch.arange(len(self.names), device=there.device) != self.names.index(name))
+        if self.training and self.dropout:
+            there = there & (torch.rand(there.shape, device=there.device) >= self.dropout)
+        return there
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return the vectors (…, D) of items (…)."""
+        there = self.known(items)
+        said = [self.project[name](nn.functional.embedding(items, getattr(self, f"of_{name}"))) for name in self.names]
+        tokens = torch.stack([*said, self.ids(items)], -2)  # (…, M + 1, D)
+        there = nn.functional.pad(there, (0, 1), value=True)
+        if self.missing == "token":
+            instead = nn.functional.pad(self.tokens, (0, 0, 0, 1))
+            tokens = torch.where(there[..., None], tokens, instead)
+            there = torch.ones_like(there)
+        return self.fuse(tokens, there)
