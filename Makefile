@@ -44,8 +44,8 @@ study: setup  ## Run every method and the long studies: ablation, hyperparameter
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc --wait-for-lock repro $$($(BIN)/python -m llmesr.switch --reports)
 
-beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity
-	dvc --wait-for-lock repro beyond/dvc.yaml:recommend beyond/dvc.yaml:cold beyond/dvc.yaml:diversity
+beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity, further modalities
+	dvc --wait-for-lock repro $(addprefix beyond/dvc.yaml:,recommend cold diversity modalities)
 
 demo: data strip  ## Open a page that recommends, from what the runs have learned
 	dvc --wait-for-lock repro beyond/dvc.yaml:recommend

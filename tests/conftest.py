@@ -123,9 +123,9 @@ def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callab
 @pytest.fixture
 def shell(root: Path, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> Callable[..., subprocess.Popen]:
     """Start Python code below the temporary root in a process of its own, with settings as `params.yaml`."""
-    for room, file, tables in (("embed", "embeddings", embeddings), ("retrieve", "neighbours", similar)):
+    for room, file, tables in (("embed", "embeddings", embeddings.tables), ("retrieve", "neighbours", vars(similar))):
         artifact("tiny", room).mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(table) for name, table in vars(tables).items()}
+        arrays = {name: np.ascontiguousarray(table) for name, table in tables.items()}
         save_file(arrays, artifact("tiny", room) / f"{file}.safetensors")
 
     def start(settings: Settings, code: str, *launcher: str) -> subprocess.Popen:

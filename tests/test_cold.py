@@ -148,7 +148,7 @@ def made_up(tiny, data, embeddings, monkeypatch):
     folder = results("tiny").parents[1] / "artifacts" / "tiny" / "embed"
     folder.mkdir(parents=True)
     save_file(
-        {name: np.ascontiguousarray(part) for name, part in vars(embeddings).items()},
+        {name: np.ascontiguousarray(part) for name, part in embeddings.tables.items()},
         folder / "embeddings.safetensors",
     )
     return settings

@@ -162,7 +162,7 @@ def test_films_of_another_release_are_found_by_title_and_year(triples, tmp_path)
         knowledge.read(folder, ITEMS, titles)
     with pytest.raises(InputError, match="is called neither"):
         knowledge.read(folder, ITEMS, titles.rename(tmp_path / "films.csv"))
-    with pytest.raises(InputError, match="is missing: name movies.csv"):
+    with pytest.raises(InputError, match="is missing: name movies"):
         knowledge.read(folder, ITEMS, titles)
 
 

@@ -50,6 +50,16 @@ def test_table_of_variants_by_hand():
     assert lines[3] == "| w/o something | 0.1500 ± 0.0000† | 0.1000 ± 0.0000 | – | – | -50.0% |"
 
 
+def test_a_table_and_a_figure_may_have_another_reference():
+    text = studies.table(METRICS, LABELS, TESTS, "sampled100", "NDCG@10", "less")
+    assert text.splitlines()[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – | +100.0% |"
+    assert (
+        text.splitlines()[3] == "| w/o something | 0.1500 ± 0.0000 | 0.1000 ± 0.0000 | – | – |  |"
+    )  # tested against full
+    figure = studies.dots(METRICS, LABELS, "sampled100", "NDCG@10", "less")
+    assert figure.axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.15)
+
+
 def test_dots_stand_at_the_means_and_the_line_at_the_full_model():
     figure = studies.dots(METRICS, LABELS, "sampled100", "NDCG@10")
     overall, tail = figure.axes

@@ -130,11 +130,7 @@ def run(settings: Settings, data: Dataset) -> Embeddings:
     found = make(settings, data)
     file = artifact(data.name, "embed") / "embeddings.safetensors"
     with replacing(file) as temporary:
-        save_file(
-            {name: table for name, table in vars(found).items() if name != "views"},
-            temporary,
-            metadata={"encoder": settings.embed.encoder},
-        )
+        save_file(found.tables, temporary, metadata={"encoder": settings.embed.encoder})
     return found
 
 

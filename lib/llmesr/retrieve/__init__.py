@@ -15,6 +15,9 @@ from llmesr.settings import Settings
 
 BLOCK = 512
 """Users that are compared with all others at once."""
+SAMPLED, ROUNDS = 40, 10
+"""Vectors a cell, and rounds, of the k-means that finds the cells. With faiss's 256 and 25 it costs 16 times as much,
+which at a million users is most of the time, and finds .9995 instead of .9955 of the nearest (60,000 made-up users)."""
 CELLS_READ = 16
 """Cells of an approximate index that are read for a user."""
 
@@ -81,7 +84,8 @@ def _search(vectors: np.ndarray, top: int, measure: str, *, exact: bool) -> tupl
         flat.add(vectors)
         return flat.search(vectors, top)
     index = faiss.index_factory(vectors.shape[1], f"IVF{round(4 * len(vectors) ** 0.5)},Flat", metric)
-    index.train(vectors)  # faiss takes a sample of them
+    index.cp.max_points_per_centroid, index.cp.niter = SAMPLED, ROUNDS
+    index.train(vectors)
     index.add(vectors)
     index.nprobe = CELLS_READ
     scores, found = index.search(vectors, top)

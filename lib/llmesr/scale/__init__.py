@@ -57,16 +57,17 @@ def sizes(settings: Settings) -> list[Size]:
 
 
 def run(settings: Settings) -> pl.DataFrame:
-    """Measure all sizes; write `results/<scale.name>/scale.csv`.
+    """Measure all sizes; write `results/<scale.name>/scale.csv` after each, so that none is lost.
 
     Returns:
         a row a size and step: `users, items, length, interactions, step, seconds, peak_mb`.
     """
-    rows = [row for size in sizes(settings) for row in measure(settings, size)]
-    found = pl.DataFrame(rows)
-    with replacing(results(settings.scale.name) / "scale.csv") as temporary:
-        found.write_csv(temporary, float_precision=3)
-    return found
+    rows: list[dict[str, object]] = []
+    for size in sizes(settings):
+        rows += measure(settings, size)
+        with replacing(results(settings.scale.name) / "scale.csv") as temporary:
+            pl.DataFrame(rows).write_csv(temporary, float_precision=3)
+    return pl.DataFrame(rows)
 
 
 def measure(settings: Settings, size: Size) -> list[dict[str, object]]:
