@@ -49,6 +49,11 @@ class Embeddings:
     users: np.ndarray
     views: Mapping[str, View] = field(default_factory=dict)
 
+    @property
+    def tables(self) -> dict[str, np.ndarray]:
+        """What is written to a file: all but the views, which have their own."""
+        return {"items": self.items, "initial": self.initial, "users": self.users}
+
 
 def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     """Write every item's and every user's prompt (V and U texts), from training interactions only.
