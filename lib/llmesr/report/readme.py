@@ -113,10 +113,6 @@ def blocks() -> dict[str, str]:
         for study in studies:
             content[f"{name} {study}"] = (results(name) / f"{study}.md").read_text(encoding="utf-8").strip()
     content["office-products short"] = short_table("office-products", "sasrec")
-    again = (pl.read_csv(results("movielens-100k") / f"sasrec-{part}.csv") for part in ("metrics", "significance"))
-    metrics, tests = again  # SASRec with DualMatch, trained anew with three seeds
-    both = (tables.overall(metrics, protocol, "NDCG@10", tests) for protocol in ("sampled100", "full"))
-    content["movielens-100k sasrec"] = "\n\n".join(both)
     content["movielens-100k diversity"] = diversity.table(pl.read_csv(results("movielens-100k") / "diversity.csv"))
     content["benchmarks"] = benchmarks_table(first)
     content["debias"] = (results(first) / "debias.md").read_text(encoding="utf-8").strip()
