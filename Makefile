@@ -42,7 +42,7 @@ study: setup  ## Run every method and the long studies: ablation, hyperparameter
 	$(MAKE) repro
 	dvc --wait-for-lock repro beyond/dvc.yaml:modalities
 	@$(BIN)/python -m llmesr.switch --variants | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
-	dvc --wait-for-lock repro $$($(BIN)/python -m llmesr.switch --reports)
+	dvc --wait-for-lock repro --single-item $$($(BIN)/python -m llmesr.switch --reports)
 
 beyond: repro  ## Run what goes beyond the paper: recommenders to use, new items, diversity, further modalities
 	dvc --wait-for-lock repro $(addprefix beyond/dvc.yaml:,recommend cold diversity modalities)

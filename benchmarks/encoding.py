@@ -46,8 +46,8 @@ def main() -> None:
     settings, folder = load(job["params"]), Path(job["folder"])
     encoder = chosen(settings, job["encoder"], job["dtype"])
     texts = texts_of(settings)
-    local_encoder._load = cache(local_encoder._load)  # neither side's time holds the loading of the model
-    tokenizer, _ = local_encoder._load(encoder)
+    local_encoder.load = cache(local_encoder.load)  # neither side's time holds the loading of the model
+    tokenizer, _ = local_encoder.load(encoder, job["encoder"])
     tokens = sum(len(row) for row in tokenizer(texts, truncation=True, max_length=encoder.max_tokens)["input_ids"])
     if job["system"] == "data":
         (folder / "texts.txt").write_text("\n".join(texts), encoding="utf-8")

@@ -67,7 +67,13 @@ def test_smollm2_reads_its_gguf_weights():
 def test_encoder_that_cannot_be_found_is_named(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     encoder = LocalEncoder(
-        kind="transformers", model="data/models/nope", gguf_file=None, pooling="mean", max_tokens=9, dtype="auto"
+        kind="transformers",
+        model="data/models/nope",
+        gguf_file=None,
+        pooling="mean",
+        max_tokens=9,
+        dtype="auto",
+        adapter=None,
     )
     with pytest.raises(InputError, match=r"encoder 'data/models/nope' cannot be loaded .*run `make data`"):
         encode_all(["x"], encoder)

@@ -1,5 +1,7 @@
 """Views of items beside their text: what each maker knows, what it says of bad files; what is missing stays so."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,9 @@ from llmesr.embed import View
 from llmesr.errors import InputError
 from llmesr.modalities import audio, community, image, knowledge, look, made_up
 from PIL import Image
+from transformers import ViTConfig, ViTModel
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 WIDTHS = {"transe": 1, "distmult": 1, "complex": 2, "rotate": 2}
 
@@ -172,6 +177,7 @@ def test_films_of_another_release_are_found_by_title_and_year(triples, tmp_path)
         ("head,relation\na,by\n", None, "triples.csv lacks the column 'tail'"),
         ("head,relation,tail\na,by,x\nb,,y\n", None, "triples.csv, line 3: 'relation' is empty"),
         ("head,relation,tail\na,by,x,z\n", None, "triples.csv cannot be read"),
+        ("head,relation,tail\n", None, "triples.csv holds no triple"),
         (
             "head,relation,tail\na,by,x\n",
             "item_id,entity\na,x\nb,nobody\n",
@@ -229,6 +235,16 @@ def test_missing_folders_and_models_are_named(own, data, tmp_path, monkeypatch):
             modalities.make(changed(own, **{f"{key}folder": str(tmp_path / "empty")}), data, kind)
         with pytest.raises(InputError, match=f"cannot be loaded .*: name an? {wanted} model"):
             modalities.make(changed(own, **{f"{key}model": "nobody/nothing"}), data, kind)
+
+
+def test_models_of_another_kind_are_named(own, data, folder):
+    for kind, other, lacks in (("image", "ast", "a CLIP model"), ("audio", "clip", "an AST model")):
+        with pytest.raises(InputError, match=lacks):
+            modalities.make(changed(own, **{f"modalities__sources__{kind}__model": str(folder / other)}), data, kind)
+    ViTModel(ViTConfig(**SMALL, image_size=32, patch_size=8)).save_pretrained(folder / "vit")
+    shutil.copy(folder / "clip" / "preprocessor_config.json", folder / "vit")
+    with pytest.raises(InputError, match="name a CLIP model"):
+        modalities.make(changed(own, modalities__sources__image__model=str(folder / "vit")), data, "image")
 
 
 def test_a_view_that_was_not_made_or_is_damaged_is_named(own, data, embeddings):

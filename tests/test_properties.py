@@ -19,6 +19,7 @@ from llmesr.prepare.filters import k_core, one_pass
 from llmesr.prepare.groups import edge_label, edge_names, tail_label, tail_threshold
 from llmesr.prepare.sources import SOURCES
 from llmesr.prepare.split import cut, draw_negatives, leave_one_out, temporal
+from llmesr.settings import WrittenRecipe
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
 
@@ -211,13 +212,16 @@ RAW = {
     "movielens": {
         "ratings.csv": "userId,movieId,rating,timestamp\n7,1,4.5,20\n7,2,3,10\n",
         "movies.csv": 'movieId,title,genres\n1,"A, The (1995)",Drama|War\n2,B (1996),Drama\n',
+        "tags.csv": "userId,movieId,tag,timestamp\n7,1,slow burn,21\n",
     },
     "inter-txt": {"inter.txt": "1 2\n1 3\n2 2\n"},
     "table": {
         "interactions.csv": "user_id,item_id,timestamp\nu,a,1\nu,b,2\n",
         "items.csv": "item_id,title,brand\na,A,X\nb,B,\n",
+        "texts.csv": "user_id,item_id,timestamp,text\nu,a,1,fine\n",
     },
 }
+WITH_TEXTS = WrittenRecipe(repeats="keep", filter="k_core", min_user=1, min_item=1, short_users="error", texts=True)
 damage = st.lists(
     st.tuples(
         st.floats(0, 1), st.integers(0, 6), st.one_of(st.binary(max_size=6), st.text(max_size=6).map(str.encode))
@@ -239,7 +243,7 @@ def damaged(content, cuts):
 def test_raw_files_are_read_as_they_are(tmp_path, source):
     for name, content in RAW[source].items():
         (tmp_path / name).write_text(content)
-    interactions, items, *_ = SOURCES[source](tmp_path, None)
+    interactions, items, *_ = SOURCES[source](tmp_path, WITH_TEXTS)
     assert interactions.height >= 2
     assert items.height >= 1
 
@@ -253,7 +257,7 @@ def test_a_damaged_raw_file_is_read_or_named_but_never_a_raw_error(tmp_path_fact
     for name, content in RAW[source].items():
         body = content.encode()
         (folder / name).write_bytes(damaged(body, data.draw(damage)) if name == hurt else body)
-    load = partial(SOURCES[source], folder, None)
+    load = partial(SOURCES[source], folder, WITH_TEXTS)
     try:
         interactions, items, *_ = load()
     except InputError as error:

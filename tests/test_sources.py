@@ -307,6 +307,12 @@ def test_a_raw_format_goes_through_the_whole_stage(root, tiny, folder):
     prepared = prepare.run(changed(settings, **{"prepare__recipes__amazon-2018": recipe}))
     assert prepared.card["interactions"] == 24
     assert sorted(prepared.titles) == ["", "Zero", *["unknown"] * 5]
+    assert prepared.ugc.is_empty()
+    told = prepare.run(changed(settings, **{"prepare__recipes__amazon-2018": recipe | {"texts": True}}))
+    assert told.card["texts"]["read"] == 48  # before repeats are dropped
+    train = sorted((user, item) for user in range(6) for item in told.train[user].tolist())
+    assert sorted(told.ugc.select("user", "item").rows()) == train  # one review of each pair, the copy dropped
+    assert set(told.ugc["text"]) == {"good"}
 
 
 def test_tags_are_read_where_they_are_asked_for_and_there(folder):

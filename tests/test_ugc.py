@@ -10,7 +10,7 @@ from llmesr.embed import local_encoder, tune, voices
 from llmesr.errors import InputError
 from llmesr.paths import ROOT
 from llmesr.prepare import ugc
-from llmesr.prepare.split import leave_one_out
+from llmesr.prepare.split import leave_one_out, temporal
 from llmesr.settings import load
 
 
@@ -41,8 +41,9 @@ def test_nothing_about_held_out_items_and_nothing_later_is_kept():
         ("v", "a", 1, "about what they never had"),
     ]
     said = pl.DataFrame(written, schema=["user_id", "item_id", "timestamp", "text"], orient="row")
-    kept = ugc.before_split(said, frame, split)
+    kept, left = ugc.before_split(said, frame, split)
     assert kept["text"].to_list() == ["early", "at the last training moment", "somebody else's, of training"]
+    assert list(left.values()) == [4, 3]
 
 
 def test_an_item_had_again_after_the_split_point_is_not_told():
@@ -50,8 +51,19 @@ def test_an_item_had_again_after_the_split_point_is_not_told():
         user=pl.lit(0), item=pl.Series([1, 2, 3, 1])
     )
     said = pl.DataFrame({"user_id": ["u"] * 2, "item_id": ["a", "b"], "timestamp": [1, 2], "text": ["x", "y"]})
-    kept = ugc.before_split(said, frame, leave_one_out(frame, "error"))
+    kept, _ = ugc.before_split(said, frame, leave_one_out(frame, "error"))
     assert kept["text"].to_list() == ["y"]
+
+
+def test_a_temporal_split_has_one_point_for_all():
+    rows = [("u", "a", 1), ("u", "b", 6), ("v", "a", 2), ("v", "b", 3), ("v", "c", 4), ("v", "d", 8)]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").with_columns(
+        pl.col("user_id").replace_strict({"u": 0, "v": 1}).alias("user"),
+        pl.col("item_id").replace_strict({"a": 1, "b": 2, "c": 3, "d": 4}).alias("item"),
+    )
+    split = temporal(frame, (5, 7))
+    said = frame.select("user_id", "item_id", "timestamp", text=pl.concat_str("user_id", "item_id"))
+    assert ugc.before_split(said, frame, split)[0]["text"].to_list() == ["ua", "va", "vb", "vc"]
 
 
 def test_no_text_of_the_stage_is_of_a_held_out_pair(data, tiny):
@@ -99,7 +111,7 @@ def test_each_step_of_cleaning_drops_what_it_should(settings):
     rows = [long, "x", "!!! 100 % ???", "buy " * 9, german, long.upper(), "sci-fi", "sci-fi", "<b>fine</b> &amp; dry"]
     kept, left = ugc.clean(texts(*rows), settings)
     assert kept["text"].to_list() == [long, "sci-fi", "sci-fi", "fine & dry"]
-    assert list(left.values()) == [9, 8, 6, 5, 4]
+    assert list(left.values()) == [8, 6, 5, 4]
     again, left = ugc.clean(kept, settings)
     assert again.equals(kept)
     assert set(left.values()) == {4}
@@ -140,6 +152,7 @@ def test_keywords_are_what_tells_one_from_the_others():
     assert first == ["time travel", "sci-fi"]  # both have sci-fi
     assert len(second) == 3
     assert "sci-fi" not in second
+    assert voices.keyword_lists([["the of and, which was and is about all of them"]], 3) == [[]]
     assert voices.feelings([["great tent, love it"], ["tent"], ["awful", "terrible, broke at once"]]) == [
         "mostly positive",
         "mixed",
@@ -153,10 +166,10 @@ def test_prompts_tell_what_was_written_only_where_somebody_wrote(tiny, data):
     items, users = embed.prompts(data, asked)
     written, writers = set(data.ugc["item"]), set(data.ugc["user"])
     for item in range(data.n_items):
-        told = items[item].removeprefix(plain_items[item])
+        told = items[item].removesuffix(plain_items[item])
         assert told.startswith(" ITEM ") if item + 1 in written else told == ""
     for user in range(data.n_users):
-        told = users[user].removeprefix(plain_users[user])
+        told = users[user].removesuffix(plain_users[user])
         assert told.startswith(" USER ") if user in writers else told == ""
     with pytest.raises(InputError, match=r"'embed.item_ugc_template' names '\{word\}'"):
         embed.prompts(data, changed(tiny, embed__item_ugc_template=" {word}"))
@@ -190,6 +203,13 @@ def test_tuning_brings_texts_to_their_items_and_is_done_once(root, tiny, data, m
     assert tune.tuned(own, data.ugc, item_texts) == chosen
     with pytest.raises(InputError, match="there are 3 texts"):
         tune.tuned(own, data.ugc[:3], item_texts)
+    with pytest.raises(InputError, match="has the adapter"):
+        tune.tuned(chosen, data.ugc, item_texts)
+    other = changed(own, prepare__seed=1)
+    with pytest.raises(pytest.fail.Exception, match="tuned before"):  # another seed, another adapter
+        tune.tuned(other, data.ugc, item_texts)
+    with pytest.raises(InputError, match="is for variants of the study"):
+        embed.run(own, data)
     with pytest.raises(InputError, match="over the network"):
         tune.tuned(_remote(own), data.ugc, item_texts)
 

@@ -51,8 +51,8 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
         name: of a preset, or of a folder of one's own data.
         file: the settings, whose comments and form stay as they are.
         presets: the folder of `<name>.yaml`, each with dotted keys and their values. Without one of that name
-            `data.name` is set, `data.source` to `auto`, and what names columns of another dataset is taken back;
-            other keys keep what an earlier preset gave them.
+            `data.name` is set, `data.source` to `auto`, and what names columns or modalities of another dataset is
+            taken back; other keys keep what an earlier preset gave them. Nothing changes if it is the dataset already.
 
     Raises:
         InputError: a file is no YAML, a preset's key is not in the settings, or they would not be valid afterwards.
@@ -60,6 +60,8 @@ def switch(name: str, file: Path = ROOT / "params.yaml", presets: Path = ROOT / 
     yaml = _yaml()
     preset = {path.stem: path for path in presets.glob("*.yaml")}.get(name)
     changes = _read(yaml, preset) if preset else {"data.name": name, "data.source": "auto", **OF_NOBODY}
+    if not preset and _read(yaml, file).get("data", {}).get("name") == name:
+        return  # what has been set for it stays
     _change(yaml, changes, file, preset or file)
 
 

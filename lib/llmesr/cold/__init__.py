@@ -11,6 +11,7 @@ import torch
 from llmesr import embed, retrieve, train
 from llmesr.cold.hold_out import HALVES, Cases, Held, hold_out
 from llmesr.embed import Embeddings
+from llmesr.embed.prompts import item_prompts
 from llmesr.evaluate.references import REFERENCES
 from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
@@ -59,7 +60,8 @@ def run(settings: Settings, data: Dataset) -> Found:
     held = hold_out(data, settings)
     embeddings = embed.make(settings, held.data)  # users are told without what is held out
     similar = retrieve.find(settings, held.data, embeddings)
-    new = embed.load(data.name).items[1:][held.order[held.data.n_items :]]
+    new_texts = item_prompts(held.items, settings.embed.item_template, settings.embed.attribute_characters)
+    new = embed.encode(new_texts, settings)  # without what users wrote, who cannot have
     chosen = settings.cold
     ranked = list(_references(held, embeddings, new, settings.methods.dualmatch.whitening))
     for method, seed in itertools.product(chosen.methods, chosen.seeds):

@@ -58,7 +58,8 @@ class Embeddings:
 def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     """Write every item's and every user's prompt (V and U texts), from training interactions only.
 
-    Where the settings ask for it, a sentence is added on what users wrote about the item, or what the user wrote.
+    Where the settings ask for it, a sentence on what users wrote about the item, or on what the user wrote, comes
+    first: an encoder cuts long prompts at their end.
     """
     chosen = settings.embed
     of_items = item_prompts(data.items, chosen.item_template, chosen.attribute_characters)
@@ -69,7 +70,7 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     ):
         told = voices.sentences(data.ugc, by, template, chosen.keywords) if template else {}
         for who, sentence in told.items():
-            texts[who - first] += sentence
+            texts[who - first] = sentence + texts[who - first]
     return of_items, of_users
 
 
@@ -131,7 +132,17 @@ def make(settings: Settings, data: Dataset) -> Embeddings:
 
 
 def run(settings: Settings, data: Dataset) -> Embeddings:
-    """Do the whole stage and write `artifacts/<dataset>/embed/embeddings.safetensors`."""
+    """Do the whole stage and write `artifacts/<dataset>/embed/embeddings.safetensors`.
+
+    Raises:
+        InputError: a template, the encoder or the cache is at fault, or it is asked to tune the encoder, which only a
+            variant may: what comes later encodes with the encoder that the settings name.
+    """
+    if settings.embed.lora.epochs:
+        raise InputError(
+            "key 'embed.lora.epochs' is for variants of the study: set it to 0, and 'adapter' of the encoder to the "
+            f"folder that a variant has written under runs/{data.name}/lora/"
+        )
     found = make(settings, data)
     file = artifact(data.name, "embed") / "embeddings.safetensors"
     with replacing(file) as temporary:

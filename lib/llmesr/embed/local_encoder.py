@@ -96,12 +96,7 @@ def encode(
         InputError: the model cannot be found or loaded, reads fewer tokens than `max_tokens`, or gives vectors that
             are not finite.
     """
-    tokenizer, model = load(settings)
-    if settings.max_tokens > (limit := _most_tokens(tokenizer, model)):
-        raise InputError(
-            f"key 'embed.encoders.{name}.max_tokens' is {settings.max_tokens}, but '{settings.model}' reads {limit} "
-            f"tokens at most: set it to {limit} or less"
-        )
+    tokenizer, model = load(settings, name)
     tokens = tokenizer(list(texts), truncation=True, max_length=settings.max_tokens)["input_ids"]
     for batch in tqdm(_batches([len(row) for row in tokens], batch_tokens), desc="encode", unit="batch"):
         padded = tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt").to(model.device)
@@ -133,11 +128,11 @@ def _most_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> 
     return min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
 
-def load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load(settings: LocalEncoder, name: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Load tokenizer and model, from a folder below the root if there is one, else by model id.
 
     Raises:
-        InputError: they cannot be found or loaded.
+        InputError: they cannot be found or loaded, or read fewer tokens than `max_tokens`.
     """
     folder = ROOT / settings.model
     source = str(folder) if folder.is_dir() else settings.model
@@ -153,6 +148,11 @@ def load(settings: LocalEncoder) -> tuple[PreTrainedTokenizerBase, PreTrainedMod
             f"encoder '{settings.model}' cannot be loaded ({reason}): run `make data`, or name "
             f"a model id or a folder below {shown(Path(ROOT))} in 'embed.encoders'"
         ) from None
+    if settings.max_tokens > (limit := _most_tokens(tokenizer, model)):
+        raise InputError(
+            f"key 'embed.encoders.{name}.max_tokens' is {settings.max_tokens}, but '{settings.model}' reads {limit} "
+            f"tokens at most: set it to {limit} or less"
+        )
     if settings.adapter:
         model = PeftModel.from_pretrained(model, _adapter(settings)).merge_and_unload()
     model = model.eval().to(pick_device("auto"))

@@ -33,7 +33,7 @@ def tuned(settings: Settings, ugc: pl.DataFrame, item_texts: list[str]) -> Setti
         item_texts: V prompts.
 
     Raises:
-        InputError: the encoder is not one that runs here, or there are hardly any texts.
+        InputError: the encoder is not one that runs here, or has an adapter, or there are hardly any texts.
     """
     name, lora = settings.embed.encoder, settings.embed.lora
     encoder = settings.embed.encoders[name]
@@ -41,33 +41,38 @@ def tuned(settings: Settings, ugc: pl.DataFrame, item_texts: list[str]) -> Setti
         raise InputError(
             f"encoder '{name}' is reached over the network and cannot be tuned: set 'embed.lora.epochs' to 0"
         )
+    if encoder.adapter:
+        raise InputError(
+            f"encoder '{name}' has the adapter '{encoder.adapter}' already: set 'embed.lora.epochs' to 0, or 'adapter' "
+            "to null"
+        )
     if ugc.height < LEAST_PAIRS:
         raise InputError(
             f"key 'embed.lora.epochs' asks to tune on what users wrote, and there are {ugc.height} texts: set it to 0"
         )
     pairs = [(text, item_texts[item - 1], item) for item, text in ugc.select("item", "text").iter_rows()]
-    told = [
-        local_encoder.identity(encoder),
-        lora.model_dump_json(),
-        *(f"{text}\0{prompt}" for text, prompt, _ in pairs),
-    ]
+    seed, code = settings.prepare.seed, Path(__file__).read_text(encoding="utf-8")
+    told = [local_encoder.identity(encoder), lora.model_dump_json(), str(seed), code]
+    told += [f"{text}\0{prompt}" for text, prompt, _ in pairs]
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
     folder = ROOT / "runs" / settings.data.name / "lora" / digest
     if not folder.exists():
-        fit(pairs, encoder, lora, settings.prepare.seed, folder)
+        fit(pairs, encoder, name, lora, seed, folder)
     chosen = encoder.model_copy(update={"adapter": shown(folder)})
     embed = settings.embed.model_copy(update={"encoders": {**settings.embed.encoders, name: chosen}})
     return settings.model_copy(update={"embed": embed})
 
 
-def fit(pairs: list[tuple[str, str, int]], encoder: LocalEncoder, lora: Lora, seed: int, folder: Path) -> list[float]:
-    """Train a LoRA on pairs (text, prompt, item) and save it to a folder.
+def fit(
+    pairs: list[tuple[str, str, int]], encoder: LocalEncoder, name: str, lora: Lora, seed: int, folder: Path
+) -> list[float]:
+    """Train a LoRA on pairs (text, prompt, item) and save it to a folder; `name` is the encoder's in the settings.
 
     Returns:
         the mean loss of each epoch.
     """
     torch.manual_seed(seed)
-    tokenizer, base = local_encoder.load(encoder.model_copy(update={"dtype": "float32"}))
+    tokenizer, base = local_encoder.load(encoder.model_copy(update={"dtype": "float32"}), name)
     config = LoraConfig(r=lora.rank, lora_alpha=2 * lora.rank, lora_dropout=0.1, target_modules="all-linear")
     model = get_peft_model(base, config).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lora.learning_rate)

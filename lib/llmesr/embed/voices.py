@@ -62,6 +62,8 @@ def keyword_lists(documents: list[list[str]], keywords: int) -> list[list[str]]:
     vectorizer = TfidfVectorizer(
         analyzer=lambda texts: [term for text in texts for term in terms(text)], sublinear_tf=True
     )
+    if not any(terms(text) for texts in documents for text in texts):
+        return [[] for _ in documents]  # stop words alone
     weights = vectorizer.fit_transform(documents)
     names, found = vectorizer.get_feature_names_out(), []
     for row in range(len(documents)):

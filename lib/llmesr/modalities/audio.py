@@ -41,12 +41,7 @@ def make(settings: Settings, data: Dataset, source: AudioView) -> View:
         InputError: the folder, a sound or the model is missing or at fault.
     """
     sounds = files.of_items(settings.folder / source.folder, ENDINGS, data)
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(files.source(source.model))
-        model = ASTModel.from_pretrained(files.source(source.model)).eval()
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model '{source.model}' cannot be loaded ({reason}): name an AST model") from None
+    extractor, model = files.load(source.model, AutoFeatureExtractor, ASTModel, "an AST")
 
     def encode(batch: list[Path]) -> np.ndarray:
         rate = extractor.sampling_rate

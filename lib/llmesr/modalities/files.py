@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from llmesr.embed import View
 from llmesr.errors import InputError
@@ -43,7 +45,26 @@ def encoded(files: dict[int, Path], encode: Callable[[list[Path]], np.ndarray], 
     return View(found, present)
 
 
-def source(model: str) -> str:
-    """Name a model as `transformers` finds it: a folder below the root if there is one, else a model id."""
+def load(model: str, reader: type, architecture: type[PreTrainedModel], called: str) -> tuple[Any, PreTrainedModel]:
+    """Load what turns a file into numbers, and the model that reads these.
+
+    Args:
+        model: a folder below the root if there is one, else a model id.
+        reader: the processor or feature extractor.
+        architecture: the model's.
+        called: what the architecture is called, for the error.
+
+    Raises:
+        InputError: one of them cannot be loaded, or the weights are another architecture's.
+    """
     folder = ROOT / model
-    return str(folder) if folder.is_dir() else model
+    source = str(folder) if folder.is_dir() else model
+    try:
+        found, about = architecture.from_pretrained(source, output_loading_info=True)
+        processor = reader.from_pretrained(source)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model '{model}' cannot be loaded ({reason}): name {called} model") from None
+    if about["missing_keys"]:  # transformers would draw them at random
+        raise InputError(f"the model '{model}' lacks {min(about['missing_keys'])}: name {called} model")
+    return processor, found.eval()

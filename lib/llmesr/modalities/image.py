@@ -37,12 +37,7 @@ def make(settings: Settings, data: Dataset, source: ImageView) -> View:
         InputError: the folder, a picture or the model is missing or at fault.
     """
     pictures = files.of_items(settings.folder / source.folder, ENDINGS, data)
-    try:
-        processor = AutoImageProcessor.from_pretrained(files.source(source.model))
-        model = CLIPVisionModelWithProjection.from_pretrained(files.source(source.model)).eval()
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model '{source.model}' cannot be loaded ({reason}): name a CLIP model") from None
+    processor, model = files.load(source.model, AutoImageProcessor, CLIPVisionModelWithProjection, "a CLIP")
 
     def encode(batch: list[Path]) -> np.ndarray:
         inputs = processor(images=[read(file) for file in batch], return_tensors="pt")

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from llmesr.embed import View
 from llmesr.errors import InputError
-from llmesr.paths import from_root, shown
+from llmesr.paths import shown
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources.movielens import read_films
 from llmesr.settings import KnowledgeView, Settings
@@ -44,6 +44,8 @@ def read(folder: Path, items: pl.DataFrame, titles: Path | None = None) -> tuple
     if triples_file is None:
         raise InputError(f"{shown(folder)} has no triples.csv: put the knowledge graph there, or take it out of 'make'")
     triples = _read(triples_file, TRIPLE)
+    if triples.is_empty():
+        raise InputError(f"{shown(triples_file)} holds no triple: fill it, or take the graph out of 'make'")
     links_file = _find(folder, "links", "*.link")
     links = _read(links_file, LINK) if links_file else items.select("item_id", pl.col("item_id").alias("entity"))
     if titles is not None:
@@ -72,7 +74,7 @@ def make(settings: Settings, data: Dataset, source: KnowledgeView) -> View:
     Raises:
         InputError: the files are missing or at fault.
     """
-    titles = from_root(source.titles) if source.titles else None
+    titles = settings.folder / source.titles if source.titles else None
     triples, links = read(settings.folder, data.items, titles)
     if source.shuffled:  # each item is taken for another one: a control
         mixed = np.random.default_rng(settings.modalities.seed).permutation(links.height)

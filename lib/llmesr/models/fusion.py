@@ -99,14 +99,18 @@ class Views(nn.Module):
             self.register_buffer(f"of_{name}", vectors, persistent=False)  # (V + 2, L), frozen
         present = torch.stack([there for _, there in views.values()], 1)
         self.register_buffer("present", present, persistent=False)
-        self.project = nn.ModuleDict(
-            {name: nn.Linear(vectors.shape[1], hidden, bias=False) for name, (vectors, _) in views.items()}
-        )
+        widths = [vectors.shape[1] for vectors, _ in views.values()]
+        self.project = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
         if missing == "token":
-            self.tokens = nn.Parameter(torch.zeros(len(views), hidden))
+            self.tokens = nn.Embedding(len(views), hidden)  # a table, so that it keeps its first value
+            nn.init.zeros_(self.tokens.weight)
         self.ids = nn.Embedding(len(present), hidden, padding_idx=0)
         nn.init.zeros_(self.ids.weight)
         self.fuse = FUSIONS[fusion](len(views), hidden, heads, rank)
+
+    def of(self, name: str) -> Tensor:
+        """Give the frozen vectors (V + 2, L) of a modality."""
+        return getattr(self, f"of_{name}")
 
     def known(self, items: Tensor) -> Tensor:
         """Say which modalities know items (…) and may speak: (…, M)."""
@@ -120,11 +124,12 @@ class Views(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D) of items (…)."""
         there = self.known(items)
-        said = [self.project[name](nn.functional.embedding(items, getattr(self, f"of_{name}"))) for name in self.names]
+        frozen = (nn.functional.embedding(items, self.of(name)) for name in self.names)
+        said = [turn(vectors) for turn, vectors in zip(self.project, frozen, strict=True)]
         tokens = torch.stack([*said, self.ids(items)], -2)  # (…, M + 1, D)
         there = nn.functional.pad(there, (0, 1), value=True)
         if self.missing == "token":
-            instead = nn.functional.pad(self.tokens, (0, 0, 0, 1))
+            instead = nn.functional.pad(self.tokens.weight, (0, 0, 0, 1))
             tokens = torch.where(there[..., None], tokens, instead)
             there = torch.ones_like(there)
         return self.fuse(tokens, there)

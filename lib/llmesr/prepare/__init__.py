@@ -92,8 +92,9 @@ def written(
     if raw.texts is None:
         return pl.DataFrame(schema=dataset.UGC), {}
     told = interactions.join(items.select("item", "item_id"), on="item", maintain_order="left")
-    texts, left = clean_texts(before_split(raw.texts, told, split), settings.ugc)
-    return texts, {"texts": {"read": raw.texts.height, **left}}
+    early, known = before_split(raw.texts, told, split)
+    texts, left = clean_texts(early, settings.ugc)
+    return texts, {"texts": {"read": raw.texts.height, **known, **left}}
 
 
 def label(

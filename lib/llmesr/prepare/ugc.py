@@ -27,7 +27,7 @@ SHINGLE = 5
 PERMUTATIONS = 128
 
 
-def before_split(texts: pl.DataFrame, interactions: pl.DataFrame, split: Split) -> pl.DataFrame:
+def before_split(texts: pl.DataFrame, interactions: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, dict[str, int]]:
     """Keep what was written about training interactions, no later than the last of them, by the same user.
 
     A text about a held-out item would tell what is to be predicted; a later one may hint at it.
@@ -38,7 +38,7 @@ def before_split(texts: pl.DataFrame, interactions: pl.DataFrame, split: Split) 
         split: which of them are training.
 
     Returns:
-        `user`, `item`, `timestamp`, `text`, in the order of the texts.
+        `user`, `item`, `timestamp`, `text`, in the order of the texts; and how many were left after each step.
     """
     lengths = split.train.group_by("user").agg(pl.len().alias("trained"))
     ordered = interactions.with_columns(pl.int_range(pl.len()).over("user").alias("place")).join(lengths, on="user")
@@ -48,7 +48,8 @@ def before_split(texts: pl.DataFrame, interactions: pl.DataFrame, split: Split) 
     held_out = ordered.filter(pl.col("place") >= pl.col("trained")).select("user", "item")  # had again: told too much
     known = pairs.join(held_out, on=["user", "item"], how="anti").join(ends, on="user")
     found = texts.join(known, on=["user_id", "item_id"], maintain_order="left")
-    return found.filter(pl.col("timestamp") <= pl.col("end")).select("user", "item", "timestamp", "text")
+    early = found.filter(pl.col("timestamp") <= pl.col("end")).select("user", "item", "timestamp", "text")
+    return early, {"about a training interaction": found.height, "no later than the split point": early.height}
 
 
 def clean(texts: pl.DataFrame, settings: Ugc) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -61,7 +62,7 @@ def clean(texts: pl.DataFrame, settings: Ugc) -> tuple[pl.DataFrame, dict[str, i
     Returns:
         `user`, `item`, `text`, and how many were left after each step.
     """
-    left = {"written before the split": texts.height}
+    left = {}
     texts = texts.with_columns(
         pl.col("text").map_elements(lambda text: without_personal_data(without_markup(text)), return_dtype=pl.String)
     )
@@ -98,8 +99,8 @@ def without_personal_data(text: str) -> str:
 
 
 def is_spam(text: str) -> bool:
-    """Tell texts that say nothing: hardly any letters, or one word over and over."""
-    if sum(letter.isalpha() for letter in text) < len(text) / 2:
+    """Tell texts that say nothing: hardly any letters or digits, or one word over and over."""
+    if sum(letter.isalnum() for letter in text) < len(text) / 2:
         return True
     words = re.findall(r"\w+", text.lower())
     return len(words) >= 8 and max(map(words.count, set(words))) > len(words) / 2

@@ -74,9 +74,7 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
     backbone, method = settings.study.backbone, settings.study.variants[variant].method
     _has_its_like(settings)
     split = evaluate.read_test_split(data, pick_device(own.train.device))
-    same = own.embed == settings.embed and own.model.hidden == settings.model.hidden
-    vectors = embed.load(data.name) if same else embed.make(own, data)
-    vectors = modalities.attach(own, method, data.name, vectors)
+    vectors = vectors_of(settings, own, data, method)
     judged = []
     for seed in settings.study.seeds:
         similar = _teachers(own, settings, data, vectors, seed)
@@ -87,6 +85,16 @@ def run(settings: Settings, data: Dataset, variant: str) -> pl.DataFrame:
     for part in ("metrics", "timings", "ranks"):
         save_frame(getattr(found, part).with_columns(named), variant_folder(data.name, variant) / f"{part}.parquet")
     return found.metrics.with_columns(named)
+
+
+def vectors_of(base: Settings, own: Settings, data: Dataset, method: str) -> Embeddings:
+    """Give a variant's embeddings: those of stage 02 unless it changes them, and the views that its method fuses.
+
+    Raises:
+        InputError: they cannot be made, or a stage that they are from has not run.
+    """
+    same = own.embed == base.embed and own.model.hidden == base.model.hidden
+    return modalities.attach(own, method, data.name, embed.load(data.name) if same else embed.make(own, data))
 
 
 def _teachers(own: Settings, base: Settings, data: Dataset, vectors: Embeddings, seed: int) -> Neighbours:

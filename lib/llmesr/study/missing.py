@@ -5,7 +5,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from llmesr import embed, modalities, retrieve, train
+from llmesr import retrieve, train
 from llmesr.devices import pick_device
 from llmesr.models.fusion import Views
 from llmesr.models.methods import Method
@@ -13,11 +13,9 @@ from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import represent
 from llmesr.prepare.dataset import Dataset
 from llmesr.settings import Settings
-from llmesr.study import changed
+from llmesr.study import changed, vectors_of
 from llmesr.train.loop import Task, validate
 from llmesr.train.team import Team
-
-TEXT = modalities.TEXT
 
 
 def load_variant(settings: Settings, data: Dataset, variant: str, seed: int) -> train.Run:
@@ -28,8 +26,7 @@ def load_variant(settings: Settings, data: Dataset, variant: str, seed: int) -> 
     """
     own = changed(settings, variant)
     method = settings.study.variants[variant].method
-    vectors = embed.load(data.name) if own.embed == settings.embed else embed.make(own, data)
-    vectors = modalities.attach(own, method, data.name, vectors)
+    vectors = vectors_of(settings, own, data, method)
     return train.load(own, vectors, retrieve.load(data.name), settings.study.backbone, method, seed, variant=variant)
 
 

@@ -65,8 +65,9 @@ def build(settings: MultiViewSettings, given: Ingredients) -> SingleView:
 def shares(model: SingleView, state: Tensor, items: Tensor) -> dict[str, Tensor]:
     """Share the scores of items out to the views: each view's Shapley value, exact, and what the rest gives.
 
-    A view's share is what it adds to the score, averaged over all orders in which the views could have come; a view
-    that does not know an item adds nothing unless a learned token stands for it. The shares sum to the scores.
+    A view's share is what it adds to the score, averaged over all orders in which the views could have come; one that
+    does not know an item adds nothing. The shares sum to the scores. What is left without any view is the ID's, and
+    that of the tokens which then stand for all views, if there are any.
 
     Args:
         model: in evaluation mode.
@@ -74,7 +75,7 @@ def shares(model: SingleView, state: Tensor, items: Tensor) -> dict[str, Tensor]
         items: (n,).
 
     Returns:
-        (n,) for each view, and for the ID alone.
+        (n,) for each view, and for `ID`, or `ID and tokens`.
     """
     table: Views = model.table
     names, worth = table.names, {}
@@ -83,7 +84,7 @@ def shares(model: SingleView, state: Tensor, items: Tensor) -> dict[str, Tensor]
             table.hidden_views = frozenset(names) - frozenset(some)
             worth[frozenset(some)] = table(items) @ state
     table.hidden_views = frozenset()
-    found = {"ID": worth[frozenset()]}
+    found = {"ID and tokens" if table.missing == "token" else "ID": worth[frozenset()]}
     for name in names:
         others = [other for other in names if other != name]
         found[name] = torch.zeros(len(items))

@@ -46,7 +46,7 @@ def load(
     texts_file = found(folder, "texts", ITEMS)
     texts = read_texts(texts_file) if texts_file and recipe.texts else None
     interactions = _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file)
-    if texts is not None and texts.schema["timestamp"] != interactions.schema["timestamp"]:
+    if texts is not None and texts.height and texts.schema["timestamp"] != interactions.schema["timestamp"]:
         kinds = [str(frame.schema["timestamp"]) for frame in (texts, interactions)]
         raise InputError(
             f"{shown(texts_file)} has times as {kinds[0]}, {interactions_file.name} as {kinds[1]}: write both alike"
@@ -171,7 +171,8 @@ def _check_items(items: pl.DataFrame, file: Path) -> None:
 def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
     """Parse text timestamps as numbers or ISO dates; all rows must be of one kind."""
     if interactions.schema["timestamp"] != pl.String:
-        return interactions
+        number = interactions.schema["timestamp"].is_numeric()
+        return interactions.with_columns(pl.col("timestamp").cast(pl.Float64)) if number else interactions
     text = interactions["timestamp"].str.strip_chars()
     times = numbers(text)
     if times.null_count():
