@@ -163,10 +163,17 @@ def publish(settings: Settings, study: str, metrics: pl.DataFrame) -> None:
         metrics.write_csv(temporary, float_precision=6)
 
 
-def labels(settings: Settings, study: str) -> dict[str, str]:
-    """Say what tables and figures call LLM-ESR itself and each variant of a study, in the order of the settings."""
-    named = {name: about.label for name, about in settings.study.variants.items() if about.study == study}
-    return {"full": "LLM-ESR", **named}
+def labels(settings: Settings, study: str, method: str | None = None) -> dict[str, str]:
+    """Say what tables and figures call LLM-ESR itself and each variant of a study, in the order of the settings.
+
+    Args:
+        settings: with `study.variants`.
+        study: one of `STUDIES`.
+        method: only its variants; LLM-ESR itself is one of `llmesr`.
+    """
+    asked = {name: about for name, about in settings.study.variants.items() if about.study == study}
+    named = {name: about.label for name, about in asked.items() if method in (None, about.method)}
+    return {**({"full": "LLM-ESR"} if method in (None, METHOD) else {}), **named}
 
 
 def values(settings: Settings, study: str, key: str) -> dict[str, float]:
