@@ -120,6 +120,8 @@ def blocks() -> dict[str, str]:
     content["audit"] = diversity.audit_table(audited, "gender", {"dualmatch-adv-user": "DualMatch, rival on gender"})
     content["cold"] = (results(first) / "cold.md").read_text(encoding="utf-8").strip()
     content["diversity"] = diversity.table(pl.read_csv(results(first) / "diversity.csv"))
+    for name, table in (("ml-latest-small", "ugc"), ("movielens-100k", "fusion"), ("movielens-100k", "missing")):
+        content[table] = (results(name) / f"{table}.md").read_text(encoding="utf-8").strip()
     content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
 
