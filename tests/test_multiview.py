@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from conftest import changed, states_of
@@ -211,6 +212,11 @@ def test_missing_views_are_measured_view_by_view(tiny, data, attached, similar, 
     untouched = found.filter(metric="NDCG@10", share=0.0)["value"]
     trained = missing.load_variant(settings, data, "fuse-it", 42).account["validation_NDCG@10"]
     assert untouched.to_list() == pytest.approx([trained, trained])
+    other = found.filter(hidden="graph").with_columns(variant=pl.lit("another"))  # which lacks the first panel's view
+    figure = look.missing_curves(pl.concat([other, found]), {"fuse-it": "Both", "another": "Other"}, "NDCG@10")
+    colours = [{line.get_color() for line in axis.lines if len(line.get_xdata())} for axis in figure.axes]
+    assert colours[0] & colours[1]
+    assert len(colours[0] | colours[1]) == 2
     table = look.missing_table(found, {"fuse-it": "Both"}, "NDCG@10")
     assert table.splitlines()[0] == "| Variant | Hidden | 0% | 100% |"
     assert f"| Both | text | {trained:.4f} |" in table

@@ -26,7 +26,8 @@ def coverage_bars(found: pl.DataFrame) -> Figure:
 def missing_curves(found: pl.DataFrame, labels: Mapping[str, str], metric: str) -> Figure:
     """Draw a metric against the share of items that a view is hidden from, a panel a view; ± standard deviation."""
     kept = found.filter(metric=metric).with_columns(pl.col("variant").replace(labels))
-    views = kept["hidden"].unique(maintain_order=True).to_list()
+    views, order = (kept[column].unique(maintain_order=True).to_list() for column in ("hidden", "variant"))
+    colours = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         width = max(6.5, 4.2 * len(views))
         figure, axes = plt.subplots(
@@ -35,8 +36,9 @@ def missing_curves(found: pl.DataFrame, labels: Mapping[str, str], metric: str) 
         for axis, view in zip(axes[0], views, strict=True):
             rows = kept.filter(hidden=view).to_pandas()
             sns.lineplot(
-                rows, x="share", y="value", hue="variant", style="variant", markers=True, errorbar="sd", ax=axis
-            )
+                rows, x="share", y="value", hue="variant", style="variant", markers=True, errorbar="sd", ax=axis,
+                palette=colours, hue_order=order, style_order=order,  # the same in every panel
+            )  # fmt: skip
             axis.set(xlabel=f"Share of items without {view}", ylabel=f"{metric} (validation)", title=view)
             axis.get_legend().remove()
         handles, names = axes[0][0].get_legend_handles_labels()
