@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from llmesr.plotting import alone
 
@@ -52,6 +53,9 @@ def curves(found: pl.DataFrame, base: dict[str, int]) -> Figure:
                 kept = found.filter(**others).to_pandas()
                 sns.lineplot(kept, x=name, y=what, hue="step", style="step", markers=True, dashes=False, ax=axis)
                 axis.set(xscale="log", yscale="log", xlabel=label, ylabel=title)
+                ticks = sorted(set(kept[name]))
+                axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+                axis.xaxis.set_minor_locator(NullLocator())
                 axis.get_legend().remove()
         handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncol=len(labels), frameon=False)
