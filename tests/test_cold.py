@@ -163,3 +163,16 @@ def test_the_stage_measures_every_placement_and_nothing_of_it_is_chance(made_up,
     assert placed.filter(method="dualmatch").height == 4
     assert written["value"].is_between(0, 1).all()
     assert cold.run(made_up, data).metrics.equals(found.metrics)
+
+
+def test_what_users_wrote_about_new_items_is_not_told(data, made_up, monkeypatch):
+    plain, told = embed.encode, []
+    monkeypatch.setattr(embed, "encode", lambda texts, settings: told.extend(texts) or plain(texts, settings))
+    template = {f"embed__{who}_ugc_template": "WRITTEN {words} " for who in ("item", "user")}
+    settings = changed(made_up, cold__methods=["none"], **template)
+    silent, _ = embed.prompts(data, made_up)
+    assert any(text.startswith("WRITTEN") for text in embed.prompts(data, settings)[0])
+    cold.run(settings, data)
+    new = hold_out(data, settings).items["title"].to_list()
+    assert {text for text in silent if any(title in text for title in new)} <= set(told)  # encoded anew, and silent
+    assert not [text for text in told if "WRITTEN" in text]
