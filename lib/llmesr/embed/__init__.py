@@ -19,6 +19,9 @@ from llmesr.paths import artifact, embedding_cache, replacing, shown
 from llmesr.prepare.dataset import Dataset
 from llmesr.settings import ApiEncoder, Settings
 
+TEXT = "text"
+"""What the view that this stage makes is called among others."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -31,6 +34,13 @@ class View:
 
     vectors: np.ndarray
     present: np.ndarray
+
+    @classmethod
+    def of(cls, items: np.ndarray, vectors: np.ndarray, n_items: int) -> "View":
+        """Make a view of the vectors (n, L) of some items (n,), distinct ids from 1 to V."""
+        found = cls(np.zeros((n_items + 1, vectors.shape[1]), np.float32), np.zeros(n_items + 1, bool))
+        found.vectors[items], found.present[items] = vectors, True
+        return found
 
 
 @dataclass(frozen=True)

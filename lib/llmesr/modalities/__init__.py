@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from llmesr.embed import Embeddings, View
+from llmesr.embed import TEXT, Embeddings, View
 from llmesr.errors import InputError
 from llmesr.modalities import audio, community, image, knowledge, made_up, words
 from llmesr.paths import artifact, replacing, shown
@@ -20,10 +20,6 @@ from llmesr.prepare.dataset import Dataset
 from llmesr.settings import Settings
 
 __all__ = ["View", "attach", "load", "made_up", "make", "run"]
-
-TEXT = "text"
-"""The view that stage 02 makes."""
-
 
 MAKERS: dict[str, Callable[..., View]] = {
     "words": words.make,

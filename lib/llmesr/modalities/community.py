@@ -51,11 +51,11 @@ def make(settings: Settings, data: Dataset, source: CommunityView) -> View:
     words = edges_of_words(data) if source.words else np.zeros((2, 0), np.int64)
     graph = to_undirected(torch.cat([had, torch.from_numpy(words)], 1))
     model = LightGCN(int(graph.max()) + 1, source.dimensions, source.layers)
+    ends = had.unique()
     optimizer = torch.optim.Adam(model.parameters(), lr=source.learning_rate)
     for _ in tqdm(range(source.epochs), desc="graph", unit="epoch"):
         optimizer.zero_grad()
-        loss = bpr(model, graph, had, data)
-        loss.backward()
+        bpr(model, graph, had, ends, data).backward()
         optimizer.step()
     with torch.no_grad():
         nodes = model.get_embedding(graph)[data.n_users : data.n_users + data.n_items].numpy()
@@ -64,10 +64,18 @@ def make(settings: Settings, data: Dataset, source: CommunityView) -> View:
     return View(nodes * present[:, None], present)
 
 
-def bpr(model: LightGCN, graph: Tensor, had: Tensor, data: Dataset) -> Tensor:
-    """Compare every item that a user has (2, n) with another one drawn at random."""
+def bpr(model: LightGCN, graph: Tensor, had: Tensor, ends: Tensor, data: Dataset) -> Tensor:
+    """Compare every item that a user has with another one drawn at random.
+
+    Args:
+        model: of all nodes.
+        graph: (2, n) its edges, in both directions.
+        had: (2, m) users and their items, as nodes.
+        ends: the distinct nodes of `had`, whose embeddings are kept small.
+        data: for the sizes.
+    """
     nodes = model.get_embedding(graph)
     others = torch.randint(data.n_users, min(data.n_users + data.n_items, len(nodes)), (had.shape[1],))
     users = nodes[had[0]]
     wins, loses = (users * nodes[had[1]]).sum(1), (users * nodes[others]).sum(1)
-    return model.recommendation_loss(wins, loses, node_id=had.unique())
+    return model.recommendation_loss(wins, loses, node_id=ends)

@@ -38,11 +38,7 @@ def encoded(files: dict[int, Path], encode: Callable[[list[Path]], np.ndarray], 
     items, vectors = list(files), []
     for start in tqdm(range(0, len(items), BATCH), desc="encode", unit="batch"):
         vectors.append(encode([files[item] for item in items[start : start + BATCH]]))
-    stacked = np.concatenate(vectors).astype(np.float32)
-    found = np.zeros((data.n_items + 1, stacked.shape[1]), np.float32)
-    present = np.zeros(data.n_items + 1, bool)
-    found[items], present[items] = stacked, True
-    return View(found, present)
+    return View.of(np.array(items), np.concatenate(vectors), data.n_items)
 
 
 def load(model: str, reader: type, architecture: type[PreTrainedModel], called: str) -> tuple[Any, PreTrainedModel]:

@@ -129,12 +129,8 @@ def _of_items(model: kge.KGEModel, entities: pl.Series, links: pl.DataFrame, dat
     parts = [getattr(model, name) for name in ("node_emb", "node_emb_im") if hasattr(model, name)]
     vectors = torch.cat([part.weight for part in parts], 1).detach().numpy()
     known = data.items.select("item", "item_id").join(links.unique("item_id", keep="first"), on="item_id")
-    items = known["item"].to_numpy()
-    found = np.zeros((data.n_items + 1, vectors.shape[1]), np.float32)
-    found[items] = vectors[entities.search_sorted(known["entity"]).to_numpy()]
-    present = np.zeros(data.n_items + 1, bool)
-    present[items] = True
-    return View(found, present)
+    rows = entities.search_sorted(known["entity"]).to_numpy()
+    return View.of(known["item"].to_numpy(), vectors[rows], data.n_items)
 
 
 def _find(folder: Path, stem: str, pattern: str) -> Path | None:
