@@ -4,8 +4,12 @@ Each fusion takes the views as tokens (…, M + 1, D), the last of which is the 
 (…, M + 1), and gives (…, D). What is not there has no influence, whatever stands in its place.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
+
+from llmesr.settings import MultiView
 
 
 class Sum(nn.Module):
@@ -79,51 +83,39 @@ class Views(nn.Module):
     Attributes:
         names: of the modalities; the ID comes after them.
         present: (V + 2, M) which items each of them knows.
-        hidden_views: names of modalities to do without, to ask what they are worth; none in training.
     """
 
-    def __init__(
-        self,
-        views: dict[str, tuple[Tensor, Tensor]],
-        hidden: int,
-        fusion: str,
-        missing: str,
-        dropout: float,
-        heads: int,
-        rank: int,
-    ) -> None:
+    def __init__(self, views: dict[str, tuple[Tensor, Tensor]], hidden: int, settings: MultiView) -> None:
         super().__init__()
-        self.names, self.missing, self.dropout = list(views), missing, dropout
-        self.hidden_views: frozenset[str] = frozenset()
+        self.names, self.missing, self.dropout = list(views), settings.missing, settings.modality_dropout
         for name, (vectors, _) in views.items():
             self.register_buffer(f"of_{name}", vectors, persistent=False)  # (V + 2, L), frozen
         present = torch.stack([there for _, there in views.values()], 1)
         self.register_buffer("present", present, persistent=False)
         widths = [vectors.shape[1] for vectors, _ in views.values()]
         self.project = nn.ModuleList(nn.Linear(width, hidden, bias=False) for width in widths)
-        if missing == "token":
+        if self.missing == "token":
             self.tokens = nn.Embedding(len(views), hidden)  # a table, so that it keeps its first value
             nn.init.zeros_(self.tokens.weight)
         self.ids = nn.Embedding(len(present), hidden, padding_idx=0)
         nn.init.zeros_(self.ids.weight)
-        self.fuse = FUSIONS[fusion](len(views), hidden, heads, rank)
+        self.fuse = FUSIONS[settings.fusion](len(views), hidden, settings.heads, settings.rank)
 
     def of(self, name: str) -> Tensor:
         """Give the frozen vectors (V + 2, L) of a modality."""
         return getattr(self, f"of_{name}")
 
-    def known(self, items: Tensor) -> Tensor:
+    def known(self, items: Tensor, without: Collection[str] = ()) -> Tensor:
         """Say which modalities know items (…) and may speak: (…, M)."""
-        there = self.present[items]
-        for name in self.hidden_views:
-            there = there & (torch.arange(len(self.names), device=there.device) != self.names.index(name))
+        heard = torch.tensor([name not in without for name in self.names], device=items.device)
+        there = self.present[items] & heard
         if self.training and self.dropout:
             there = there & (torch.rand(there.shape, device=there.device) >= self.dropout)
         return there
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Return the vectors (…, D) of items (…)."""
-        there = self.known(items)
+    def forward(self, items: Tensor, without: Collection[str] = ()) -> Tensor:
+        """Return the vectors (…, D) of items (…), or what they are without some of the modalities."""
+        there = self.known(items, without)
         frozen = (nn.functional.embedding(items, self.of(name)) for name in self.names)
         said = [turn(vectors) for turn, vectors in zip(self.project, frozen, strict=True)]
         tokens = torch.stack([*said, self.ids(items)], -2)  # (…, M + 1, D)

@@ -15,6 +15,12 @@ def spectrum(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, directions * np.where(largest < 0, -1.0, 1.0)
 
 
+def location(rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """Find the mean (L,) of rows (n, L), and their root mean square distance from it, above zero."""
+    mean = rows.mean(0)
+    return mean, max(float(((rows - mean) ** 2).sum(1).mean()) ** 0.5, 1e-12)
+
+
 def whiten(x: np.ndarray, groups: int = 1, power: float = 1.0, of: np.ndarray | None = None) -> np.ndarray:
     """Centre rows, and divide every principal direction by a power of its standard deviation (ZCA).
 

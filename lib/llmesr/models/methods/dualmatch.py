@@ -16,7 +16,7 @@ from llmesr.models.contract import Lesson
 from llmesr.models.ingredients import Ingredients, for_items
 from llmesr.models.matching import Matcher
 from llmesr.models.methods.single_view import SingleView
-from llmesr.models.whitening import whiten
+from llmesr.models.whitening import location, whiten
 from llmesr.prepare.dataset import Sequences
 from llmesr.retrieve.items import alike_by_text, bought_together
 from llmesr.settings import DualMatch as DualMatchSettings
@@ -53,9 +53,9 @@ class DualMatch(SingleView):
 
     def __init__(self, given: Ingredients, settings: DualMatchSettings) -> None:
         texts = given.embeddings.items[1:]
-        centred = texts - texts.mean(0)
-        self._spread = max(float((centred**2).sum(1).mean()) ** 0.5, 1e-12)  # rows of length about one
-        super().__init__(given.backbone, TextAndId(for_items(centred / self._spread), given.hidden))
+        self._mean, self._spread = location(texts)
+        rows = (texts - self._mean) / self._spread  # of length about one
+        super().__init__(given.backbone, TextAndId(for_items(rows), given.hidden))
         self.matcher = Matcher(len(texts), settings.neighbours)
         self.settings = settings
         self._texts = texts
@@ -66,7 +66,7 @@ class DualMatch(SingleView):
 
     def from_text(self, texts: Tensor) -> dict[str, Tensor]:
         """Place new items, of which there is an LLM embedding (n, L) only."""
-        return {"text": self.table.adapter((texts - torch.as_tensor(self._texts.mean(0))) / self._spread)}
+        return {"text": self.table.adapter((texts - torch.as_tensor(self._mean)) / self._spread)}
 
     def finish(self, lesson: Lesson) -> None:
         """Make the lists of items that are alike, and fit the weights to the validation items."""

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmesr.embed import Embeddings, View
+from llmesr.embed import TEXT, Embeddings, View
 from llmesr.errors import InputError
 from llmesr.models.fusion import Views
 from llmesr.models.ingredients import Ingredients, for_items
 from llmesr.models.methods.single_view import SingleView
+from llmesr.models.whitening import location
 from llmesr.settings import MultiView as MultiViewSettings
-
-TEXT = "text"
 
 
 def view(embeddings: Embeddings, name: str) -> View:
@@ -39,13 +38,12 @@ def view(embeddings: Embeddings, name: str) -> View:
     return embeddings.views[name]
 
 
-def standardised(found: View) -> tuple[Tensor, Tensor]:
+def standardised(given: View) -> tuple[Tensor, Tensor]:
     """Centre the vectors of the items that a view knows, to a length of about one: (V + 2, L), and which (V + 2,)."""
-    known = found.present[1:]
-    rows = found.vectors[1:]
-    centred = np.where(known[:, None], rows - rows[known].mean(0), 0.0)
-    spread = max(float((centred[known] ** 2).sum(1).mean()) ** 0.5, 1e-12)
-    return for_items(centred / spread), for_items(known[:, None])[:, 0].bool()
+    known, rows = given.present[1:], given.vectors[1:]
+    mean, spread = location(rows[known])
+    found = np.where(known[:, None], (rows - mean) / spread, 0.0)
+    return for_items(found), for_items(known[:, None])[:, 0].bool()
 
 
 def build(settings: MultiViewSettings, given: Ingredients) -> SingleView:
@@ -55,10 +53,7 @@ def build(settings: MultiViewSettings, given: Ingredients) -> SingleView:
         InputError: a view was not made.
     """
     views = {name: standardised(view(given.embeddings, name)) for name in settings.views}
-    table = Views(
-        views, given.hidden, settings.fusion, settings.missing, settings.modality_dropout, settings.heads, settings.rank
-    )
-    return SingleView(given.backbone, table)
+    return SingleView(given.backbone, Views(views, given.hidden, settings))
 
 
 @torch.no_grad()
@@ -81,9 +76,7 @@ def shares(model: SingleView, state: Tensor, items: Tensor) -> dict[str, Tensor]
     names, worth = table.names, {}
     for size in range(len(names) + 1):
         for some in combinations(names, size):
-            table.hidden_views = frozenset(names) - frozenset(some)
-            worth[frozenset(some)] = table(items) @ state
-    table.hidden_views = frozenset()
+            worth[frozenset(some)] = table(items, without=set(names) - set(some)) @ state
     found = {"ID and tokens" if table.missing == "token" else "ID": worth[frozenset()]}
     for name in names:
         others = [other for other in names if other != name]
