@@ -56,17 +56,35 @@ def test_the_inferrer_learns_head_embeddings_from_contexts(build, sequences):
     assert F.mse_loss(inferred, table[unknown]) < 0.5 * F.mse_loss(table[1:11].mean(0).expand(2, -1), table[unknown])
 
 
-def test_contexts_read_by_length_are_read_as_one_padded_rectangle(build, sequences):
+def as_in_pytorch(layer, hidden, heads):
+    """PyTorch's layer of an encoder, with the weights of ours."""
+    theirs = torch.nn.TransformerEncoderLayer(hidden, heads, 2 * hidden, batch_first=True).eval()
+    attention = layer.attention
+    state = {"self_attn.in_proj_weight": torch.cat([attention.query.weight, attention.key_value.weight])}
+    state["self_attn.in_proj_bias"] = torch.cat([attention.query.bias, attention.key_value.bias])
+    names = {"self_attn.out_proj": attention.out, "linear1": layer.feed_forward[0], "linear2": layer.feed_forward[-1]}
+    names |= {"norm1": layer.norm_attention, "norm2": layer.norm_feed_forward}
+    for name, part in names.items():
+        state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
+    theirs.load_state_dict(state)
+    return theirs
+
+
+@torch.no_grad()
+def test_the_inferrer_is_two_encoders_of_pytorch_over_padded_contexts(build, sequences):
     settings = build(method="cities").finish.args[0]
     torch.manual_seed(0)
     inferrer = cities.Inferrer(torch.randn(50, 32), settings).eval()
+    torch.nn.init.normal_(inferrer.position)
     contexts = cities.windows(sequences, torch.arange(60).view(12, 5), settings.window, 49)
     padding = (contexts == 0).flatten(0, 1)
     x = (F.embedding(contexts, inferrer.table) * inferrer.position[:, None]).flatten(0, 1)
-    read = inferrer.of_items(x, src_key_padding_mask=padding)
-    mean = torch.stack([rows[~hole].mean(0) for rows, hole in zip(read, padding, strict=True)])
-    expected = inferrer.out(inferrer.of_contexts(mean.view(12, 5, -1)).mean(1))
-    torch.testing.assert_close(inferrer(contexts), expected, atol=1e-5, rtol=1e-4)
+    for layer in inferrer.of_items:
+        x = as_in_pytorch(layer, 32, settings.heads)(x, src_key_padding_mask=padding)
+    x = torch.stack([rows[~hole].mean(0) for rows, hole in zip(x, padding, strict=True)]).view(12, 5, -1)
+    for layer in inferrer.of_contexts:
+        x = as_in_pytorch(layer, 32, settings.heads)(x)
+    torch.testing.assert_close(inferrer(contexts), inferrer.out(x.mean(1)), atol=1e-5, rtol=1e-4)
 
 
 def test_cities_is_the_plain_backbone_until_it_is_finished(build):

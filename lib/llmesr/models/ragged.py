@@ -117,6 +117,11 @@ class Ragged:
         """Put the sequences of another one behind these."""
         return Ragged(torch.cat([self.items, other.items]), torch.cat([self.lengths, other.lengths]))
 
+    def mean(self, x: Tensor) -> Tensor:
+        """Average rows (N, D) within each sequence: (B, D), zeros for an empty one."""
+        sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self.row, x)
+        return sums / self.lengths.clamp(min=1)[:, None]
+
     @cached_property
     def groups(self) -> list[Group]:
         """The rectangles that attention works on."""

@@ -12,12 +12,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmesr.models.attention import SelfAttention
 from llmesr.models.contract import Lesson
+from llmesr.models.dropout import Dropout
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.methods import none
 from llmesr.models.methods.single_view import SingleView
 from llmesr.models.ragged import Ragged
 from llmesr.settings import Cities
+
+
+class Layer(nn.Module):
+    """A layer of a Transformer encoder: attention and a feed-forward of width 2D, each added, then normed."""
+
+    def __init__(self, hidden: int, settings: Cities) -> None:
+        super().__init__()
+        self.attention = SelfAttention(hidden, settings.heads, settings.dropout, None)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(hidden, 2 * hidden), nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * hidden, hidden)
+        )
+        self.norm_attention, self.norm_feed_forward = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.dropout = Dropout(settings.dropout)
+
+    def forward(self, x: Tensor, sequences: Ragged) -> Tensor:
+        """Transform (N, D)."""
+        x = self.norm_attention(x + self.dropout(self.attention(x, x, sequences, causal=False)))
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
 
 
 class Inferrer(nn.Module):
@@ -27,15 +47,10 @@ class Inferrer(nn.Module):
         super().__init__()
         hidden = table.shape[1]
         self.register_buffer("table", table)  # (V + 2, D), frozen
-
-        def encoder() -> nn.TransformerEncoder:
-            layer = nn.TransformerEncoderLayer(
-                hidden, settings.heads, 2 * hidden, settings.dropout, activation="relu", batch_first=True
-            )
-            return nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
-
         self.position = nn.Parameter(torch.ones(2 * settings.window + 1))  # a weight for each place in the window
-        self.of_items, self.of_contexts = encoder(), encoder()
+        self.of_items, self.of_contexts = (
+            nn.ModuleList(Layer(hidden, settings) for _ in range(settings.layers)) for _ in range(2)
+        )
         self.out = nn.Linear(hidden, hidden)
 
     def forward(self, contexts: Tensor) -> Tensor:
@@ -44,15 +59,14 @@ class Inferrer(nn.Module):
         flat = contexts.flatten(0, 1)
         row, column = flat.nonzero(as_tuple=True)
         items = Ragged(flat[row, column], torch.bincount(row, minlength=b * K))
-        means = []
-        for group in items.groups:  # contexts of similar length are read together
-            x = F.embedding(items.items[group.index], self.table) * self.position[column[group.index], None]
-            read = self.of_items(x, src_key_padding_mask=~group.real)  # (n, T, D)
-            real = group.real[..., None]
-            means.append((read * real).sum(1) / real.sum(1))
-        back = torch.cat([group.rows for group in items.groups]).argsort()
-        mean = F.embedding(back, torch.cat(means))  # (b · K, D)
-        return self.out(self.of_contexts(mean.view(b, K, -1)).mean(1))
+        x = F.embedding(items.items, self.table) * self.position.index_select(0, column)[:, None]  # (N, D)
+        for layer in self.of_items:
+            x = layer(x, items)
+        x = items.mean(x)  # (b · K, D)
+        same = Ragged(torch.arange(b * K, device=x.device), torch.full((b,), K, device=x.device))
+        for layer in self.of_contexts:
+            x = layer(x, same)
+        return self.out(same.mean(x))
 
 
 def windows(sequences: Ragged, centres: Tensor, window: int, mask_id: int) -> Tensor:

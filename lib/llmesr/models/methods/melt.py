@@ -72,7 +72,7 @@ class MELT(nn.Module):
             f = lesson.encode(lesson.sequences.prefixes(ends.items, self.max_length))
             self.user_threshold.fill_(threshold)
             with torch.no_grad():
-                self.table.weight[tail] = self.item_map(_means(f, ends))
+                self.table.weight[tail] = self.item_map(ends.mean(f))
 
     def _find_thresholds(self, sequences: Ragged) -> None:
         """Tell head and tail apart: the `quantile` of training counts of items and of what is read of users."""
@@ -117,7 +117,7 @@ class MELT(nn.Module):
         ends = self._contexts.take(items, int(counts.max())).sample(K)
         contexts = self._sequences.prefixes(ends.items, self.max_length - self._appended)
         f = self._last(contexts.append(self.mask_id) if self._appended else contexts)
-        guess = self.item_map(_means(f + self.user_map(f), ends))
+        guess = self.item_map(ends.mean(f + self.user_map(f)))
         surplus = counts[items].clamp(max=self.item_threshold + 50) - self.item_threshold - 1
         weight = self._curriculum(math.pi / 100 * surplus)
         return (weight * (guess - self.table(items)).square()).mean()
@@ -132,11 +132,6 @@ class MELT(nn.Module):
 
     def finish(self, lesson: Lesson) -> None:
         """Do nothing: the best weights hold the tail's rows."""
-
-
-def _means(f: Tensor, of: Ragged) -> Tensor:
-    """Average rows (N, D) within each of B sequences: (B, D)."""
-    return torch.zeros(len(of.lengths), f.shape[1], device=f.device).index_add(0, of.row, f) / of.lengths[:, None]
 
 
 def build(settings: Melt, given: Ingredients) -> MELT:
