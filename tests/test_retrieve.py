@@ -1,5 +1,6 @@
 """Stage 03: similar users."""
 
+import faiss
 import numpy as np
 import pytest
 from conftest import changed
@@ -48,6 +49,19 @@ def test_approximate_search_finds_nearly_all_of_the_exact_one(measure):
     assert all(len(set(row)) == 10 for row in approximate.tolist())
     shared = [len(set(a) & set(b)) for a, b in zip(exact.tolist(), approximate.tolist(), strict=True)]
     assert 0.85 < np.mean(shared) / 10 < 1  # not the same search twice
+
+
+def test_an_index_asked_cell_by_cell_gives_what_it_gives_asked_in_order(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    index = faiss.index_factory(8, "IVF20,Flat", faiss.METRIC_L2)
+    index.train(x)
+    index.add(x)
+    index.nprobe = 3
+    scores, found = index.search(x, 6)
+    monkeypatch.setattr(retrieve, "TOGETHER", 64)
+    by_cell = retrieve._cell_by_cell(index, x, 6)
+    np.testing.assert_allclose(by_cell[0], scores, atol=1e-5)
+    np.testing.assert_array_equal(by_cell[1], found)
 
 
 def test_approximate_search_gives_everybody_all_teachers_though_the_cells_that_are_read_hold_too_few():

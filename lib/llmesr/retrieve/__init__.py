@@ -20,6 +20,8 @@ SAMPLED, ROUNDS = 40, 10
 which at a million users is most of the time, and finds .9995 instead of .9955 of the nearest (60,000 made-up users)."""
 CELLS_READ = 16
 """Cells of an approximate index that are read for a user."""
+TOGETHER = 2**16
+"""Users that an approximate index is asked about at once."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,24 @@ def _search(vectors: np.ndarray, top: int, measure: str, *, exact: bool) -> tupl
     index.train(vectors)
     index.add(vectors)
     index.nprobe = CELLS_READ
-    scores, found = index.search(vectors, top)
+    scores, found = _cell_by_cell(index, vectors, top)
     short = (found < 0).any(1)  # the cells that were read held too few
     if short.any():
         flat.add(vectors)
         scores[short], found[short] = flat.search(vectors[short], top)
+    return scores, found
+
+
+def _cell_by_cell(index: faiss.IndexIVF, vectors: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Search an index for its own vectors, those of a cell after each other.
+
+    They read the same cells, which then come from the processor's cache: three times as fast at a million users.
+    """
+    _, cells = index.quantizer.search(vectors, 1)
+    order = np.argsort(cells[:, 0], kind="stable")
+    scores, found = np.empty((len(vectors), top), np.float32), np.empty((len(vectors), top), np.int64)
+    for rows in np.split(order, range(TOGETHER, len(order), TOGETHER)):
+        scores[rows], found[rows] = index.search(vectors[rows], top)
     return scores, found
 
 
