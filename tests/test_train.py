@@ -161,6 +161,18 @@ def test_same_seed_same_weights_other_seed_others(given):
     assert not same(first.model, other.model)
 
 
+@pytest.mark.parametrize(("backbone", "method"), list(itertools.product(BACKBONES, METHODS)))
+def test_half_precision_learns_nearly_the_same_in_float32_weights(given, backbone, method):
+    plain, half = (
+        run(given, backbone, method, train__epochs=2, train__precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    assert not same(plain.model, half.model)
+    assert torch.bfloat16 not in {value.dtype for value in half.model.state_dict().values()}
+    for one, other in zip(plain.history, half.history, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=0.05)
+
+
 def test_every_user_is_seen_once_an_epoch(given, monkeypatch):
     seen = []
     real = loop.step_loss

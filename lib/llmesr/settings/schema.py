@@ -60,6 +60,7 @@ class Train(Section):
     adversary_weight: Annotated[float, Field(gt=0)]
     redraw_negatives: bool
     device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
     threads: Positive
 
 
