@@ -37,7 +37,7 @@ repro: data strip  ## Run the whole pipeline (DATASET=name switches the dataset)
 		xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item
 	dvc --wait-for-lock repro
 
-study: setup  ## Run every method and the long studies: ablation, hyperparameters, similarity, language
+study: setup  ## Run every method and the long studies: ablation, hyperparameters, similarity, language, stronger, debias
 	@$(BIN)/python -m llmesr.switch --all-methods
 	$(MAKE) repro
 	dvc --wait-for-lock repro beyond/dvc.yaml:modalities
