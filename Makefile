@@ -59,7 +59,7 @@ test: data  ## Lint, unit tests, and every notebook on the tiny dataset
 	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 bench: data strip $(OTHERS)/.installed  ## Time ours against RecBole, a plain reference and others (BENCH="--only …")
-	dvc --wait-for-lock repro retrieve
+	dvc --wait-for-lock repro beyond/dvc.yaml:recommend
 	$(BIN)/python -m benchmarks $(BENCH)
 	dvc --wait-for-lock repro benchmarks/dvc.yaml
 

@@ -38,15 +38,18 @@ def main() -> None:
 
 
 def _measure(asked: argparse.Namespace) -> None:
-    settings, found = load(asked.params), list[Row]()
-    with TemporaryDirectory() as folder:
-        about = Asked(asked.params, settings, Path(folder), asked.batches, asked.budget)
+    """Measure room by room, and write each as soon as it is measured."""
+    settings = load(asked.params)
+    folder = results(settings.data.name)
+    with TemporaryDirectory() as temporary:
+        about = Asked(asked.params, settings, Path(temporary), asked.batches, asked.budget)
         for room in asked.only.split(","):
+            found = list[Row]()
             for comparison in ROOMS[room](about):
-                samples = in_turn(comparison, asked.repeats, Path(folder), lambda line: print(line, flush=True))
+                samples = in_turn(comparison, asked.repeats, Path(temporary), lambda line: print(line, flush=True))
                 found += rows(settings.data.name, comparison, samples)
-    write(found, results(settings.data.name), ABOUT, _machine(settings.data.name))
-    print(f"written: {shown(results(settings.data.name))}/benchmarks.csv and .md")
+            write(found, folder, ABOUT, _machine(settings.data.name))
+    print(f"written: {shown(folder)}/benchmarks.csv and .md")
 
 
 def _machine(dataset: str) -> str:

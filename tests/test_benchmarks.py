@@ -9,12 +9,14 @@ import torch
 from conftest import ALONE
 from llmesr.errors import InputError
 from llmesr.models.ragged import Ragged
+from llmesr.paths import ROOT, results
 from llmesr.retrieve import similar_users
 from llmesr.train import loop, with_loss
 from llmesr.train.loop import Task
 from llmesr.train.losses import RankingLoss
 from llmesr.train.negatives import NegativeSampler
 
+from benchmarks import __main__ as main
 from benchmarks import recbole
 from benchmarks.given import changed
 from benchmarks.reference import like, renamed
@@ -134,6 +136,20 @@ def test_ratios_are_those_within_a_repeat_and_other_rooms_are_kept(tmp_path):
     assert "| all | theirs | 10 (4–20); **5 ×** (2–10) |  |" in text
     assert "| all | absent | – | not run |" in text
     assert text.index("## one") < text.index("## two")
+
+
+def test_a_room_is_written_as_soon_as_it_is_measured(root, monkeypatch):
+    said = """import json; print(json.dumps({"values": {"seconds": 2.0}}))"""
+    good, bad = (Side("ours", (sys.executable, "-c", code), {}) for code in (said, "raise SystemExit(1)"))
+    rooms = {"floor": lambda _: [Comparison("floor", "all", (good,))]}
+    rooms["serving"] = lambda _: [Comparison("serving", "all", (bad,))]
+    monkeypatch.setattr(main, "ROOMS", rooms)
+    monkeypatch.setattr(
+        sys, "argv", ["benchmarks", "--params", str(ROOT / "notebooks" / "tiny" / "params.yaml"), "--repeats", "1"]
+    )
+    with pytest.raises(SystemExit):
+        main.main()
+    assert {row.room for row in read(results("tiny") / "benchmarks.csv")} == {"floor"}
 
 
 def test_a_side_that_fails_is_told_with_its_last_words(tmp_path):
