@@ -263,7 +263,9 @@ def test_a_view_that_was_not_made_or_is_damaged_is_named(own, data, embeddings):
 
 
 def test_a_view_that_knows_nothing_is_refused(own, data, monkeypatch):
-    monkeypatch.setitem(modalities.MAKERS, "words", lambda *_: View(np.zeros((49, 2), np.float32), np.zeros(49, bool)))
+    monkeypatch.setattr(
+        "llmesr.modalities.words.make", lambda *_: View(np.zeros((49, 2), np.float32), np.zeros(49, bool))
+    )
     with pytest.raises(InputError, match="'words' has nothing to say of any item"):
         modalities.make(own, data, "words")
 

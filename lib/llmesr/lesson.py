@@ -82,7 +82,9 @@ def evaluated(settings: Settings) -> None:
 def made_up(settings: Settings, data: Dataset) -> None:
     """Make up pictures and sounds of the tiny dataset's items, and models that see and hear them."""
     if data.name == TINY and not (folder := artifact(TINY, "made-up")).exists():
-        modalities.made_up.write(folder, data, "category")
+        from llmesr.modalities.made_up import write  # takes seconds to import, which lesson 21 alone needs
+
+        write(folder, data, "category")
 
 
 def viewed(settings: Settings) -> tuple[Dataset, Embeddings]:

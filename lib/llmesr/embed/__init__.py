@@ -1,4 +1,8 @@
-"""Stage 02: prompts → LLM → item and user embeddings, and their PCA."""
+"""Stage 02: prompts → LLM → item and user embeddings, and their PCA.
+
+What makes vectors is imported where it is used: transformers, peft, openai and scikit-learn take five seconds, and
+nearly all who come here only load what was made.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +14,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from llmesr.embed import api_encoder, local_encoder, tune, voices
 from llmesr.embed.cache import encode_cached
 from llmesr.embed.prompts import item_prompts, user_prompts
-from llmesr.embed.reduce import reduce
 from llmesr.errors import InputError
 from llmesr.paths import artifact, embedding_cache, replacing, shown
 from llmesr.prepare.dataset import Dataset
@@ -71,6 +73,8 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
     Where the settings ask for it, a sentence on what users wrote about the item, or on what the user wrote, comes
     first: an encoder cuts long prompts at their end.
     """
+    from llmesr.embed import voices
+
     chosen = settings.embed
     of_items = item_prompts(data.items, chosen.item_template, chosen.attribute_characters)
     of_users = user_prompts(data.train, data.titles, chosen.user_template, chosen.history_items)
@@ -86,6 +90,8 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
 
 def identity(settings: Settings) -> str:
     """Say what an item's vector depends on beside its text and the template."""
+    from llmesr.embed import local_encoder
+
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
         return f"{encoder.base_url} {encoder.model}"
@@ -98,6 +104,8 @@ def in_batches(texts: Sequence[str], settings: Settings) -> Iterator[tuple[list[
     Raises:
         InputError: the encoder cannot be found or fails.
     """
+    from llmesr.embed import api_encoder, local_encoder
+
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
         return api_encoder.encode(texts, settings=encoder)
@@ -128,6 +136,9 @@ def make(settings: Settings, data: Dataset) -> Embeddings:
     Raises:
         InputError: a template, the encoder or the cache is at fault.
     """
+    from llmesr.embed import tune
+    from llmesr.embed.reduce import reduce
+
     item_texts, user_texts = prompts(data, settings)
     if settings.embed.lora.epochs:
         settings = tune.tuned(settings, data.ugc, item_texts)

@@ -4,8 +4,8 @@ A view is a vector for each item that has one, and the knowledge of which have. 
 written about, have a picture, or are known to a graph.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +14,22 @@ from safetensors.numpy import load_file, save_file
 
 from llmesr.embed import TEXT, Embeddings, View
 from llmesr.errors import InputError
-from llmesr.modalities import audio, community, image, knowledge, made_up, words
 from llmesr.paths import artifact, replacing, shown
 from llmesr.prepare.dataset import Dataset
 from llmesr.settings import Settings
 
-__all__ = ["View", "attach", "load", "made_up", "make", "run"]
-
-MAKERS: dict[str, Callable[..., View]] = {
-    "words": words.make,
-    "community": community.make,
-    "knowledge": knowledge.make,
-    "image": image.make,
-    "audio": audio.make,
-}
+__all__ = ["View", "attach", "load", "make", "run"]
 
 
 def make(settings: Settings, data: Dataset, name: str) -> View:
-    """Make one of `modalities.sources`.
+    """Make one of `modalities.sources`: a kind is a file of this room, with a function `make`.
 
     Raises:
         InputError: its files or its model are missing or at fault, or no item has it.
     """
     source = settings.modalities.sources[name]
-    found = MAKERS[source.kind](settings, data, source)
+    kind = import_module(f"{__name__}.{source.kind}")  # here, since what each needs takes seconds to import
+    found = kind.make(settings, data, source)
     if not found.present.any():
         raise InputError(f"the view '{name}' has nothing to say of any item: take it out of 'modalities.make'")
     return found
