@@ -8,7 +8,7 @@ import torch
 from conftest import ragged
 from llmesr.models.attention import SelfAttention, attend, attention_map
 from llmesr.models.dropout import Dropout
-from llmesr.models.ragged import SHORT
+from llmesr.models.ragged import SHORT, Ragged
 
 # --- ragged sequences ---
 
@@ -150,3 +150,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
         assert y.max() == pytest.approx(1 / (1 - p), rel=1e-4)
     assert (Dropout(0.5).eval()(x) == x).all()
     assert not torch.equal(Dropout(0.5)(x), Dropout(0.5)(x))
+
+
+def test_mean_by_hand_and_zeros_for_an_empty_sequence():
+    whole = Ragged.of([7, 8, 9], [2, 0, 1])
+    found = whole.mean(torch.tensor([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0]]))
+    assert found.tolist() == [[2.0, 4.0], [0.0, 0.0], [5.0, 5.0]]
