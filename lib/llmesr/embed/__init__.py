@@ -90,11 +90,11 @@ def prompts(data: Dataset, settings: Settings) -> tuple[list[str], list[str]]:
 
 def identity(settings: Settings) -> str:
     """Say what an item's vector depends on beside its text and the template."""
-    from llmesr.embed import local_encoder
-
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
         return f"{encoder.base_url} {encoder.model}"
+    from llmesr.embed import local_encoder
+
     return local_encoder.identity(encoder)
 
 
@@ -104,11 +104,13 @@ def in_batches(texts: Sequence[str], settings: Settings) -> Iterator[tuple[list[
     Raises:
         InputError: the encoder cannot be found or fails.
     """
-    from llmesr.embed import api_encoder, local_encoder
-
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
+        from llmesr.embed import api_encoder
+
         return api_encoder.encode(texts, settings=encoder)
+    from llmesr.embed import local_encoder
+
     name, budget = settings.embed.encoder, settings.embed.batch_tokens
     return local_encoder.encode(texts, settings=encoder, batch_tokens=budget, name=name)
 
@@ -136,11 +138,12 @@ def make(settings: Settings, data: Dataset) -> Embeddings:
     Raises:
         InputError: a template, the encoder or the cache is at fault.
     """
-    from llmesr.embed import tune
     from llmesr.embed.reduce import reduce
 
     item_texts, user_texts = prompts(data, settings)
     if settings.embed.lora.epochs:
+        from llmesr.embed import tune
+
         settings = tune.tuned(settings, data.ugc, item_texts)
     items = encode(item_texts, settings)
     tables = {
