@@ -81,7 +81,7 @@ lab: data  ## Open the lessons in JupyterLab
 book: setup  ## Turn the executed lessons into a static site: build/book/html/index.html
 	@$(BIN)/python -m llmesr.book
 
-readme: setup  ## Write README's tables anew from results/
+readme: setup  ## Write the tables of README.md and results/README.md anew
 	$(BIN)/python -m llmesr.report.readme
 
 lock: setup  ## Pin what is installed now (after editing requirements.in)

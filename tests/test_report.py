@@ -9,7 +9,7 @@ from llmesr.errors import InputError
 from llmesr.evaluate.references import REFERENCES
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.methods import METHODS
-from llmesr.paths import ROOT
+from llmesr.paths import ROOT, results
 from llmesr.plotting import save
 from llmesr.prepare.look import distributions
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, figures, readme, tables
@@ -105,14 +105,48 @@ def test_missing_results_are_named(root):
         published.load("nope")
 
 
-def test_readme_shows_what_results_hold():
+def test_pages_show_what_results_hold():
     published = ["git", "diff", "--quiet", "HEAD", "--", "results", "README.md"]
     if subprocess.run(published, cwd=ROOT).returncode:
         pytest.skip("results/ or README.md are not the committed ones: `make readme` writes the tables anew")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "README's tables are not those of results/: run `make readme`"
+    pages = [page.read_text(encoding="utf-8") for page in readme.PAGES]
+    assert readme.filled(pages) == pages, "a page's tables are not those of results/: run `make readme`"
 
 
-def test_readme_without_its_marks_is_an_error():
-    with pytest.raises(InputError, match=r"README.md lacks the mark"):
-        readme.filled("# Nothing here")
+def test_a_page_without_its_marks_is_an_error():
+    with pytest.raises(InputError, match=r"no page has the mark '<!-- results: datasets -->'"):
+        readme.filled(["# Nothing here"])
+
+
+def test_a_page_that_asks_for_what_is_not_there_is_an_error():
+    with pytest.raises(InputError, match=r"a page asks for 'nope' of results/, which is none of datasets, "):
+        readme.filled(["<!-- results: nope -->\n<!-- end -->"])
+
+
+def test_short_table_by_hand(root):
+    folder = results("shop")
+    folder.mkdir(parents=True)
+    rows = [
+        (backbone, method, seed, protocol, group, value)
+        for protocol, scale in (("sampled100", 1.0), ("full", 0.1))
+        for backbone, method, seed, *values in (
+            ("untrained", "popularity", 0, 0.3, 0.0),
+            ("gru4rec", "none", 42, 0.2, 0.1),
+            ("gru4rec", "none", 43, 0.3, 0.2),
+            ("sasrec", "none", 42, 0.4, 0.0),
+            ("sasrec", "llmesr", 42, 0.35, 0.1),
+        )
+        for group, value in zip(("overall", "tail_item"), [value * scale for value in values], strict=True)
+    ]
+    columns = ["backbone", "method", "seed", "protocol", "group", "value"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
+        dataset=pl.lit("shop"), metric=pl.lit("NDCG@10")
+    )
+    frame.write_csv(folder / "metrics.csv")
+    assert readme.short_table("shop").splitlines() == [
+        "| Method | GRU4Rec, of 100 | SASRec, of 100 | GRU4Rec, of all | SASRec, of all |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| Popularity | **0.3000** / 0.0000 | 0.3000 / 0.0000 | **0.0300** / 0.0000 | 0.0300 / 0.0000 |",
+        "| None | 0.2500 / **0.1500** | **0.4000** / 0.0000 | 0.0250 / **0.0150** | **0.0400** / 0.0000 |",
+        "| LLM-ESR | – / – | 0.3500 / **0.1000** | – / – | 0.0350 / **0.0100** |",
+    ]

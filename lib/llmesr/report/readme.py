@@ -1,4 +1,4 @@
-"""Write README's tables anew from `results/`: `python -m llmesr.report.readme`."""
+"""Write the tables of README.md and results/README.md anew from `results/`: `python -m llmesr.report.readme`."""
 
 import json
 import re
@@ -11,6 +11,10 @@ from llmesr.paths import ROOT, replacing, results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, diversity, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
+PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
+"""The short version, and the one with every table."""
+SHORT = {"sampled100": "of 100", "full": "of all"}
+"""Protocols of the short tables, and what to call them."""
 STUDIES = {
     "complete-journey": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
 }
@@ -86,22 +90,39 @@ def benchmarks_table(name: str) -> str:
     return "\n".join(lines)
 
 
-def short_table(name: str, backbone: str) -> str:
-    """Lay out NDCG@10 of one backbone's methods, means over seeds, under both protocols."""
-    kept = published.load(name).filter(backbone=backbone, metric="NDCG@10")
-    means = kept.group_by("method", "protocol", "group", maintain_order=True).agg(pl.col("value").mean())
-    value = {(method, protocol, group): mean for method, protocol, group, mean in means.iter_rows()}
-    columns = [(protocol, group) for protocol in ("sampled100", "full") for group in ("overall", "tail_item")]
-    heads = [f"{group.replace('_', ' ').capitalize()}, {protocol}" for protocol, group in columns]
-    lines = [f"| {BACKBONE_NAMES[backbone]} | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
-    for method in kept["method"].unique(maintain_order=True):
-        cells = " | ".join(f"{value[method, protocol, group]:.4f}" for protocol, group in columns)
-        lines.append(f"| {METHOD_NAMES[method]} | {cells} |")
-    return "\n".join(lines)
+def short_table(name: str) -> str:
+    """Lay out NDCG@10 overall / on tail items, means over seeds, a row a method, a column a protocol and backbone."""
+    kept = published.load(name).filter(metric="NDCG@10")
+    means = {
+        tuple(key): mean
+        for *key, mean in kept.group_by("backbone", "method", "protocol", "group").agg(pl.mean("value")).iter_rows()
+    }
+    methods = kept["method"].unique(maintain_order=True).to_list()
+    backbones = [one for one in kept["backbone"].unique(maintain_order=True) if one != "untrained"]
+    heads, rows = [], {method: f"| {METHOD_NAMES[method]} |" for method in methods}
+    for protocol, called in SHORT.items():
+        for backbone in backbones:
+            heads.append(f"{BACKBONE_NAMES[backbone]}, {called}")
+            for method, cell in _overall_and_tail(means, methods, backbone, protocol).items():
+                rows[method] += f" {cell} |"
+    return "\n".join([f"| Method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads), *rows.values()])
+
+
+def _overall_and_tail(means: dict, methods: list[str], backbone: str, protocol: str) -> dict[str, str]:
+    """Write a column of `short_table`, the best of each in bold; what has no backbone stands in every column."""
+    cells = dict.fromkeys(methods, "")
+    for group in ("overall", "tail_item"):
+        anyway = {method: means.get(("untrained", method, protocol, group)) for method in methods}
+        of = {method: means.get((backbone, method, protocol, group), anyway[method]) for method in methods}
+        best = max(mean for mean in of.values() if mean is not None)
+        for method, mean in of.items():
+            text = "–" if mean is None else f"{mean:.4f}"
+            cells[method] += " / " * bool(cells[method]) + (f"**{text}**" if mean == best else text)
+    return cells
 
 
 def blocks() -> dict[str, str]:
-    """Give the content of every marked block of README."""
+    """Give the content of every block that a page may mark."""
     content = {"datasets": dataset_table(), "choices": choices_table(), "authors": authors_table()}
     for name in DATASETS:
         metrics = published.load(name)
@@ -112,7 +133,8 @@ def blocks() -> dict[str, str]:
     for name, studies in STUDIES.items():
         for study in studies:
             content[f"{name} {study}"] = (results(name) / f"{study}.md").read_text(encoding="utf-8").strip()
-    content["office-products short"] = short_table("office-products", "sasrec")
+    for name in (*DATASETS, "office-products"):
+        content[f"{name} short"] = short_table(name)
     content["movielens-100k diversity"] = diversity.table(pl.read_csv(results("movielens-100k") / "diversity.csv"))
     content["benchmarks"] = benchmarks_table(first)
     content["debias"] = (results(first) / "debias.md").read_text(encoding="utf-8").strip()
@@ -126,22 +148,30 @@ def blocks() -> dict[str, str]:
     return content
 
 
-def filled(text: str) -> str:
-    """Put the blocks between their marks `<!-- results: NAME -->` and `<!-- end -->`.
+def filled(pages: list[str]) -> list[str]:
+    """Put the blocks between their marks `<!-- results: NAME -->` and `<!-- end -->`, on whichever page has them.
 
     Raises:
-        InputError: a mark is missing.
+        InputError: no page has a block's mark, or a page marks a block that there is not.
     """
-    for name, content in blocks().items():
-        mark = f"<!-- results: {name} -->"
-        text, count = re.subn(f"{mark}.*?<!-- end -->", f"{mark}\n{content}\n<!-- end -->", text, flags=re.DOTALL)
-        if not count:
-            raise InputError(f"README.md lacks the mark '{mark}': add it, and '<!-- end -->' behind it")
-    return text
+    content = blocks()
+    unused = dict(content)
+
+    def block(found: re.Match) -> str:
+        name = found["name"]
+        if name not in content:
+            raise InputError(f"a page asks for '{name}' of results/, which is none of {', '.join(content)}")
+        unused.pop(name, None)
+        return f"<!-- results: {name} -->\n{content[name]}\n<!-- end -->"
+
+    mark = re.compile(r"<!-- results: (?P<name>.*?) -->.*?<!-- end -->", re.DOTALL)
+    written = [mark.sub(block, page) for page in pages]
+    for name in unused:
+        raise InputError(f"no page has the mark '<!-- results: {name} -->': add it, and '<!-- end -->' behind it")
+    return written
 
 
 if __name__ == "__main__":
-    file = ROOT / "README.md"
-    new = filled(file.read_text(encoding="utf-8"))
-    with replacing(file) as temporary:
-        temporary.write_text(new, encoding="utf-8")
+    for file, text in zip(PAGES, filled([page.read_text(encoding="utf-8") for page in PAGES]), strict=True):
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
