@@ -9,7 +9,7 @@ from llmesr.errors import InputError
 from llmesr.models.methods import METHODS
 from llmesr.paths import ROOT, TINY_PARAMS
 from llmesr.settings import load
-from llmesr.switch import STUDIED_ONLY, all_methods, switch, targets
+from llmesr.switch import STUDIED_ONLY, all_methods, switch, targets, variants
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
@@ -245,3 +245,14 @@ def test_all_methods_change_that_line_alone(file):
 def test_every_run_is_a_target_once():
     runs = load().matrix.runs()
     assert sorted(targets()) == sorted(f"train@{b}-{m}-{s}" for b, m, s in runs)
+
+
+def test_variants_that_the_matrix_trains_are_no_targets():
+    settings, asked = load(), [name.removeprefix("study/dvc.yaml:variant@") for name in variants()]
+    about = settings.study.variants
+    assert "dualmatch" not in asked
+    assert "dualmatch" in settings.matrix.methods
+    assert not about["dualmatch"].change
+    assert "whitenrec" in asked  # it changes nothing either, but is in no matrix
+    assert not settings.trained_by_matrix("no-match")  # DualMatch with something changed
+    assert {about[name].study for name in asked} == set(settings.study.questions)

@@ -120,18 +120,19 @@ def test_gathering_a_study(settings, data):
     with pytest.raises(InputError, match=r"metrics.csv is missing: run `dvc repro evaluate` first"):
         study.gather(settings, "ablation")
     evaluate.run(settings, data)
-    study.run(settings, data, "no-fusion")
-    with pytest.raises(InputError, match=r"nothing/metrics.parquet is missing: run `dvc repro study/dvc.yaml:variant"):
+    with pytest.raises(InputError, match=r"no-fusion/metrics.parquet is missing: run `dvc repro study/dvc.yaml:var"):
         study.gather(settings, "ablation")
-    study.run(settings, data, "nothing")
+    study.run(settings, data, "no-fusion")
     found = study.gather(settings, "ablation")
     assert found["method"].unique(maintain_order=True).to_list() == ["full", "no-fusion", "nothing"]
+    same = [found.filter(method=name).drop("method") for name in ("full", "nothing")]
+    assert same[0].equals(same[1])  # which the matrix has trained
     assert found["backbone"].unique().to_list() == ["sasrec"]
     ranks = study.gather(settings, "ablation", "ranks")
     assert ranks.group_by("method", "seed", "protocol").len()["len"].unique().to_list() == [data.n_users]
     study.publish(settings, "ablation", found)
     assert pl.read_csv(results("tiny") / "ablation.csv").columns == found.columns
-    assert not list(variant_folder("tiny", "nothing").rglob("*.pt"))
+    assert not list(variant_folder("tiny", "no-fusion").rglob("*.pt"))
 
 
 def test_what_variants_are_compared_with_must_be_a_run(settings, data):

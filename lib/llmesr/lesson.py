@@ -105,5 +105,6 @@ def studied(settings: Settings, name: str) -> None:
         if name in ("ugc", "fusion"):
             viewed(settings)
         for variant, about in settings.study.variants.items():
-            if about.study == name and not (variant_folder(TINY, variant) / "metrics.parquet").exists():
+            ready = settings.trained_by_matrix(variant) or (variant_folder(TINY, variant) / "metrics.parquet").exists()
+            if about.study == name and not ready:
                 study.run(settings, dataset.load(TINY), variant)

@@ -114,10 +114,10 @@ def targets() -> list[str]:
 
 
 def variants() -> list[str]:
-    """Name every variant of the studies that are asked for, as DVC does."""
-    study = load().study
-    asked = [variant for variant, about in study.variants.items() if about.study in study.questions]
-    return [f"study/dvc.yaml:variant@{variant}" for variant in asked]
+    """Name every variant of the studies that are asked for, as DVC does, but for those that the matrix trains."""
+    settings = load()
+    asked = [name for name, about in settings.study.variants.items() if about.study in settings.study.questions]
+    return [f"study/dvc.yaml:variant@{name}" for name in asked if not settings.trained_by_matrix(name)]
 
 
 def reports() -> list[str]:

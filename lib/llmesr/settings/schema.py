@@ -159,6 +159,11 @@ class Settings(Section):
             raise InputError(f"key 'prepare.recipes.{self.source}' is missing: add a recipe for that source")
         return found
 
+    def trained_by_matrix(self, variant: str) -> bool:
+        """Whether a variant changes nothing about a method of the matrix, whose runs it then stands for."""
+        about = self.study.variants[variant]
+        return not about.change and about.method in self.matrix.methods
+
     @property
     def folder(self) -> Path:
         """The dataset's folder of raw files."""

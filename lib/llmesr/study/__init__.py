@@ -134,6 +134,8 @@ def _has_its_like(settings: Settings) -> None:
 def gather(settings: Settings, study: str, part: str = "metrics") -> pl.DataFrame:
     """Collect the variants of one study and, as the method `full`, LLM-ESR itself.
 
+    A variant that changes nothing about a method of the matrix is that method's own runs.
+
     Args:
         settings: with `study.variants`.
         study: one of `STUDIES`.
@@ -148,10 +150,14 @@ def gather(settings: Settings, study: str, part: str = "metrics") -> pl.DataFram
         main = read_frame(artifact(name, "evaluate") / "ranks.parquet", "evaluate")
     else:
         main = published.load(name, part)
-    main = main.filter(pl.col("seed").is_in(settings.study.seeds), backbone=settings.study.backbone, method=METHOD)
-    frames = [main.with_columns(pl.lit("full").alias("method"))]
+    main = main.filter(pl.col("seed").is_in(settings.study.seeds), backbone=settings.study.backbone)
+    frames = [main.filter(method=METHOD).with_columns(pl.lit("full").alias("method"))]
     for variant, about in settings.study.variants.items():
-        if about.study == study:
+        if about.study != study:
+            continue
+        if settings.trained_by_matrix(variant):
+            frames.append(main.filter(method=about.method).with_columns(pl.lit(variant).alias("method")))
+        else:
             file = variant_folder(name, variant) / f"{part}.parquet"
             frames.append(read_frame(file, f"study/dvc.yaml:variant@{variant}"))
     return pl.concat([frame.select(main.columns) for frame in frames], how="vertical_relaxed")
