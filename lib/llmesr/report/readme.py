@@ -136,6 +136,7 @@ def blocks() -> dict[str, str]:
     for name in (*DATASETS, "office-products"):
         content[f"{name} short"] = short_table(name)
     content["movielens-100k diversity"] = diversity.table(pl.read_csv(results("movielens-100k") / "diversity.csv"))
+    content["paper"] = (results(first) / "paper.md").read_text(encoding="utf-8").strip()
     content["benchmarks"] = benchmarks_table(first)
     content["debias"] = (results(first) / "debias.md").read_text(encoding="utf-8").strip()
     audited = pl.read_csv(results("movielens-100k") / "audit.csv")
