@@ -14,7 +14,7 @@ import yaml
 from llmesr import models, paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.paths import artifact
@@ -53,11 +53,11 @@ def states_of(model: Method, sequences: Ragged) -> torch.Tensor:
     return model.states(sequences, model.item_vectors(sequences.items))
 
 
-def lesson(model: Method, sequences: Ragged, epoch: int = 0) -> Lesson:
+def overview(model: Method, sequences: Ragged, epoch: int = 0) -> Overview:
     """Give a method its look at sequences of the tiny dataset's items."""
     few = np.arange(min(3, len(sequences.lengths)))
     held_out = Targets(few, few + 1, np.zeros((len(few), 1), np.int32))
-    return loop.lesson(model, Task(sequences, 48, 20, lambda _: held_out), 0, epoch, ALONE)
+    return loop.overview(model, Task(sequences, 48, 20, lambda _: held_out), 0, epoch, ALONE)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import lesson, ragged, states_of
+from conftest import overview, ragged, states_of
 from llmesr.models.backbones import BACKBONES
-from llmesr.models.contract import Batch, Lesson
+from llmesr.models.contract import Batch, Overview
 from llmesr.models.methods import cities
 from llmesr.models.methods.rlmrec import info_nce
 from llmesr.models.ragged import Ragged
@@ -26,7 +26,7 @@ def test_windows_by_hand():
 def test_cities_replaces_the_rows_of_tail_items_and_nothing_else(build, sequences):
     model = build(method="cities", methods__cities__head_above=8, methods__cities__epochs=2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.finish(lesson(model, sequences))
+    model.finish(overview(model, sequences))
     counts = torch.bincount(sequences.items, minlength=50)
     tail = (counts > 0) & (counts <= 8)
     moved = (model.table.weight != before["table.weight"]).any(1)
@@ -99,7 +99,7 @@ def test_cities_is_the_plain_backbone_until_it_is_finished(build):
 @pytest.fixture
 def melt(build, sequences):
     model = build(method="melt")
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     return model
 
 
@@ -115,7 +115,7 @@ def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone)
     before = model.table.weight.detach().clone()
     plain = build(backbone, "none")
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     counts = torch.bincount(sequences.items, minlength=50)
     tail = (counts > 0) & (counts <= model.item_threshold)
     assert torch.equal(model.table.weight[~tail], before[~tail])
@@ -130,7 +130,7 @@ def test_what_is_not_read_does_not_make_a_head_user(build, sequences):
     """Only the latest `max_length` items count; if nobody has more than the threshold of them, nobody is enhanced."""
     model = build(method="melt", model__max_length=4)
     assert (sequences.lengths >= 4).double().mean() > 0.3  # the 80 % quantile of what is read is 4, the most there is
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     assert model.user_threshold == 0
     f = represent(model, sequences, torch.arange(5), 48, 4)
     plain = build(method="none", model__max_length=4)
@@ -141,14 +141,14 @@ def test_what_is_not_read_does_not_make_a_head_user(build, sequences):
 def test_items_of_one_popularity_have_no_head_to_learn_from(build):
     model = build(method="melt")
     whole = ragged(list(range(1, 49)), list(range(1, 49)))
-    model.start_epoch(lesson(model, whole))
+    model.start_epoch(overview(model, whole))
     assert model._item_loss(2) == 0
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_only_tail_users_are_enhanced_and_only_at_inference(build, sequences, backbone):
     model = build(backbone, "melt")
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     threshold = int(model.user_threshold)
     few, many = sequences.lengths.argmin(), sequences.lengths.argmax()
     assert sequences.lengths[few] <= threshold < sequences.lengths[many]
@@ -267,7 +267,7 @@ def test_generative_tells_the_item_itself_where_cloze_shows_another(build):
 
 def test_a_look_at_all_users_holds_no_gradient_and_no_dropout(build, sequences):
     model = build(method="none")
-    look: Lesson = lesson(model, sequences)
+    look: Overview = overview(model, sequences)
     first, again = (look.encode(ragged([1, 2], [3])) for _ in range(2))
     assert torch.equal(first, again)
     assert not first.requires_grad

@@ -62,7 +62,7 @@ def test_the_reference_has_our_loss_and_gradients(pair, tiny, data, sequences, a
     task = Task(sequences, data.n_items, 20, lambda _: data.validation)
     ranking = RankingLoss(with_loss(tiny.train, "llmesr"), NegativeSampler(sequences, data.n_items))
     users = torch.randperm(len(sequences.lengths), generator=torch.Generator().manual_seed(1))[:13]
-    model.start_epoch(loop.lesson(model, task, 0, 0, ALONE))
+    model.start_epoch(loop.overview(model, task, 0, 0, ALONE))
     torch.manual_seed(0)
     ours = loop.step_loss(model, task, ranking, users, ALONE)
     _, targets = reference.task(sequences, users)

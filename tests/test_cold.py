@@ -1,5 +1,6 @@
 """Items that training never saw: nothing of them is left to learn from, and they are ranked as they should be."""
 
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import changed, ragged
 from llmesr import cold, embed
 from llmesr.cold import hold_out, nearest_of_history
 from llmesr.errors import InputError
+from llmesr.models import scoring
 from llmesr.paths import results
 from safetensors.numpy import save_file
 
@@ -74,7 +76,8 @@ def held_user(data, held, user):
 def test_negatives_were_never_touched_and_what_was_had_is_left_out(held, data):
     for cases in held.cases.values():
         for row, user in enumerate(cases.targets.users):
-            touched = set(data.train[held_user(data, held, user)])
+            own = held_user(data, held, user)
+            touched = {*data.train[own], *data.validation.items[data.validation.users == own]}
             drawn = cases.targets.negatives[row]
             assert not touched & set(old_numbers(held, drawn[drawn > 0]))
             had = cases.had.items[cases.had.row == row].numpy()
@@ -86,13 +89,28 @@ def test_too_small_a_share_is_an_error(tiny, data):
         hold_out(data, changed(tiny, cold__share=0.001))
 
 
+def test_what_leaves_nothing_to_validate_or_to_ask_for_is_an_error(tiny, data, held):
+    def everywhere(item, train):
+        items = {"items": np.full_like(data.validation.items, item)}
+        found = replace(data, validation=replace(data.validation, **items))
+        return replace(found, train=replace(data.train, items=np.full_like(data.train.items, item))) if train else found
+
+    known, new = held.order[[0, -1]] + 1
+    settings = changed(tiny, cold__share=0.25)
+    with pytest.raises(InputError, match=r"all validation items are among the 12 held out: lower 'cold.share', or"):
+        hold_out(everywhere(new, train=False), settings)
+    with pytest.raises(InputError, match=r"nobody goes on to one of the 12 items held out: raise 'cold.share'"):
+        hold_out(everywhere(known, train=True), settings)
+
+
 def test_content_is_the_largest_cosine_to_an_item_of_the_history():
     vectors = np.array([[1, 0], [0, 2], [3, 4]], np.float32)
     scores = nearest_of_history(vectors)(ragged([1, 2], [2]))
     assert scores.tolist() == [[0, 1, 1, pytest.approx(0.8)], [0, 0, 1, pytest.approx(0.8)]]
 
 
-def test_ranks_are_among_new_ones_among_negatives_and_among_all(held):
+def test_ranks_are_among_new_ones_among_negatives_and_among_all(held, monkeypatch):
+    monkeypatch.setattr(scoring, "BLOCK_USERS", 1)
     best = torch.zeros(held.n_items + 1)
     best[held.data.n_items + 1 :] = torch.arange(held.n_items - held.data.n_items).float() + 1
     frames = list(cold._ranked(held, lambda asked: best.repeat(len(asked.lengths), 1), {"method": "m"}))

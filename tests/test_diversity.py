@@ -94,6 +94,12 @@ def test_a_world_has_click_probabilities_in_the_order_of_the_scores():
     assert around.truth.tolist() == [[pytest.approx(0.02), pytest.approx(0.5), pytest.approx(0.1)]]
 
 
+def test_lists_do_not_depend_on_how_many_users_are_ranked_at_once(small, trained, monkeypatch):
+    found = diversity.run(small, *trained)
+    monkeypatch.setattr(diversity, "BLOCK", trained[0].n_users - 1)  # the last block has one user
+    assert diversity.run(small, *trained).equals(found)
+
+
 def test_the_stage_measures_every_method_and_what_is_re_ranked(small, trained):
     found = diversity.run(small, *trained)
     assert pl.read_csv(results("tiny") / "diversity.csv").height == found.height

@@ -14,6 +14,7 @@ from llmesr.evaluate import references
 from llmesr.evaluate.groups import families, recombine
 from llmesr.evaluate.significance import compare
 from llmesr.metrics import ndcg
+from llmesr.models import scoring
 from llmesr.models.scoring import item_table, represent
 from llmesr.paths import artifact, results
 from llmesr.prepare.dataset import Sequences
@@ -164,9 +165,10 @@ def test_popularity_and_item_knn_by_hand():
 
 
 @pytest.mark.parametrize("name", references.REFERENCES)
-def test_references_are_ranked_as_a_plain_loop_does(settings, data, name):
+def test_references_are_ranked_as_a_plain_loop_does(settings, data, name, monkeypatch):
     split = evaluate.read_test_split(data, torch.device("cpu"))
     score = references.REFERENCES[name](data.train, data.n_items)
+    monkeypatch.setattr(scoring, "BLOCK_USERS", data.n_users - 1)  # the last block has one user
     ranks = dict(evaluate.rank_reference(score, split, data, settings))
     for row, (user, item) in enumerate(zip(split.targets.users, split.targets.items, strict=True)):
         known = split.inputs.take(torch.tensor([user]), 99)

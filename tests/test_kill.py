@@ -153,7 +153,6 @@ time.sleep(60)
 WRITERS = {
     "text": "temporary.write_text('x' * 10_000)",
     "safetensors": "import numpy, safetensors.numpy as s; s.save_file({'x': numpy.zeros(5000)}, temporary)",
-    "torch": "import torch; torch.save({'x': torch.zeros(5000)}, temporary)",
     "parquet": "import numpy, polars; polars.DataFrame({'x': numpy.random.rand(5000)}).write_parquet(temporary)",
     "csv": "import numpy, polars; polars.DataFrame({'x': numpy.random.rand(5000)}).write_csv(temporary)",
 }
@@ -165,22 +164,29 @@ def test_a_full_disk_is_named_and_the_former_file_stays(root, tiny, shell):
     file.parent.mkdir()
     file.write_text("former")
     code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-    for writer in WRITERS.values():
+    writers = [f"with paths.replacing(file) as temporary: {writer}" for writer in WRITERS.values()]
+    writers.append("import torch; from llmesr.train import checkpoint; checkpoint.save(file, {'x': torch.zeros(5000)})")
+    code += f"file = Path({str(file)!r})\n"
+    for writer in writers:
         code += f"""
 try:
-    with paths.replacing(Path({str(file)!r})) as temporary:
-        {writer}
+    {writer}
 except Exception as error:
     print(type(error).__name__, error)
 """
     said, _ = shell(tiny, code).communicate(timeout=60)
     lines = said.strip().splitlines()
-    assert len(lines) == len(WRITERS)
+    assert len(lines) == len(writers)
     for line in lines:
         assert line.startswith("InputError results/file.txt cannot be written (")
         assert line.endswith("make room on the disk or the folder writable, and run again")
     assert file.read_text() == "former"
     assert sorted(part.name for part in file.parent.iterdir()) == ["file.txt"]
+
+
+def test_what_goes_wrong_before_the_write_is_not_called_a_full_disk(root):
+    with pytest.raises(RuntimeError, match="shapes"), replacing(root / "results" / "x.csv"):
+        raise RuntimeError("shapes do not fit")
 
 
 def test_a_folder_that_cannot_be_made_is_named(root):

@@ -63,7 +63,7 @@ def test_every_lesson_starts_with_its_settings():
         code = "\n".join(cell.source for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code")
         (line,) = [line for line in code.splitlines() if line.startswith("from llmesr.lesson import ")]
         names = line.removeprefix("from llmesr.lesson import ").split(", ")
-        calls = [code.index(f"{name}(settings") for name in names]
+        calls = [code.index(f"{name}(") for name in names]
         assert min(calls) > code.index("settings = load(params)"), notebook.stem
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import lesson, ragged, states_of
+from conftest import overview, ragged, states_of
 from llmesr.models.backbones import BACKBONES
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.dual_view import Adapter
 from llmesr.models.scoring import represent
 from llmesr.train.objectives import make_batch
@@ -139,14 +139,14 @@ def test_semantic_table_is_frozen_and_the_rest_learns(build):
 
 
 def encoder(model, sequences):
-    return lesson(model, sequences).encode_users
+    return overview(model, sequences).encode_users
 
 
 @pytest.mark.parametrize("refresh", ["epoch", "step"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_mediator_is_the_mean_of_the_teachers_without_gradient(build, sequences, backbone, refresh):
     model = build(backbone, methods__llmesr__mediator_refresh=refresh)
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     users = torch.tensor([4, 0])
     mediators = model.mediators(users)
     assert not mediators.requires_grad
@@ -160,7 +160,7 @@ def test_mediator_is_the_mean_of_the_teachers_without_gradient(build, sequences,
 
 def test_gradient_of_the_distillation_is_that_of_a_constant_target(build, sequences):
     model = build(methods__llmesr__alpha=0.7)
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     users = torch.tensor([0, 1, 2])
     target = model.mediators(users).clone()
     torch.manual_seed(3)
@@ -176,7 +176,7 @@ def test_gradient_of_the_distillation_is_that_of_a_constant_target(build, sequen
 
 def test_alpha_zero_asks_for_no_teacher(build):
     model = build(methods__llmesr__alpha=0.0)
-    model.start_epoch(Lesson(0, 0, None, lambda users: pytest.fail("teachers were encoded"), None, None, None))
+    model.start_epoch(Overview(0, 0, None, lambda users: pytest.fail("teachers were encoded"), None, None, None, None))
     assert model.extra_loss(None, None) is None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import changed, lesson, ragged
+from conftest import changed, overview, ragged
 from llmesr import Recommender, embed, recommend, train
 from llmesr.errors import InputError
 from llmesr.models.methods import METHODS
@@ -31,7 +31,7 @@ def made(tiny, data, embeddings, build, sequences):
     def make(method="dualmatch", backbone="sasrec", **changes):
         settings = changed(tiny, **changes)
         model = build(backbone, method, **changes).eval()
-        model.finish(lesson(model, sequences)) if method == "dualmatch" else None
+        model.finish(overview(model, sequences)) if method == "dualmatch" else None
         account = {"dataset": "tiny", "backbone": backbone, "method": method, "seed": 0}
         return Recommender.of(settings, data, embeddings.items[1:], train.Run(model, account, []))
 
@@ -244,6 +244,15 @@ def test_a_mismatching_folder_is_refused(made, tmp_path):
         Recommender.load(folder)
     write(about={**card["about"], "method": "llmesr"})
     with pytest.raises(InputError, match="another version of the method"):
+        Recommender.load(folder)
+    write(files={})
+    with pytest.raises(InputError, match=r"card\.json has no digest of items\.parquet: save it anew"):
+        Recommender.load(folder)
+    (folder / "card.json").write_text(json.dumps({"format": 1}))
+    with pytest.raises(InputError, match=r"card\.json lacks 'about': save it anew"):
+        Recommender.load(folder)
+    (folder / "card.json").write_text("{half")
+    with pytest.raises(InputError, match=r"card\.json is damaged: save it anew"):
         Recommender.load(folder)
     write()
     (folder / "texts.safetensors").write_bytes(b"half")

@@ -70,6 +70,11 @@ def test_labels_are_those_of_users_and_of_head_and_tail(tiny, data):
     assert popular.of_items
     with pytest.raises(InputError, match=r"'train\.adversary' names 'colour', and of users is known: club_member"):
         rival.make(tiny.train.model_copy(update={"adversary": "colour"}), data, 4)
+    alike = replace(data, users=data.users.with_columns(club=pl.lit("a")))
+    with pytest.raises(
+        InputError, match=r"'train\.adversary': 'club' has no two classes to tell apart: choose another"
+    ):
+        rival.make(settings, alike, 4)
 
 
 def test_nobody_has_a_rival_who_asked_for_none(tiny, data, build):

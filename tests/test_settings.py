@@ -9,7 +9,7 @@ from llmesr.errors import InputError
 from llmesr.models.methods import METHODS
 from llmesr.paths import ROOT, TINY_PARAMS
 from llmesr.settings import load
-from llmesr.switch import STUDIED_ONLY, all_methods, switch, targets, variants
+from llmesr.switch import SLOWEST_FIRST, STUDIED_ONLY, all_methods, switch, targets, variants
 
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 
@@ -245,6 +245,14 @@ def test_all_methods_change_that_line_alone(file):
 def test_every_run_is_a_target_once():
     runs = load().matrix.runs()
     assert sorted(targets()) == sorted(f"train@{b}-{m}-{s}" for b, m, s in runs)
+
+
+def test_the_slowest_runs_come_first():
+    methods, backbones = SLOWEST_FIRST
+    asked = [target.removeprefix("train@").split("-") for target in targets()]
+    order = [(methods.index(method), backbones.index(backbone)) for backbone, method, _ in asked]
+    assert order == sorted(order)
+    assert {*methods, *STUDIED_ONLY} == set(METHODS)
 
 
 def test_variants_that_the_matrix_trains_are_no_targets():

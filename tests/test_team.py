@@ -6,12 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ALONE, ROOT, changed, lesson, ragged
+from conftest import ALONE, ROOT, changed, overview, ragged
 from diskcache import Cache
 from llmesr import embed, train
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contract import Batch
 from llmesr.paths import artifact, embedding_cache
+from llmesr.train import checkpoint, loop
 from llmesr.train.__main__ import main
 from llmesr.train.loop import Task, step_loss
 from llmesr.train.losses import RankingLoss
@@ -22,10 +23,6 @@ from safetensors.torch import load_file
 TRAIN = """
 import sys
 from llmesr.train.__main__ import main
-from llmesr.train.loop import Task, step_loss
-from llmesr.train.losses import RankingLoss
-from llmesr.train.negatives import NegativeSampler
-from llmesr.train.team import Team
 sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml"), "--backbone", "{}", "--method", "{}"]
 main()
 """
@@ -38,9 +35,13 @@ main()
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # what `accelerate launch` does with GPUs
 
 
-@pytest.mark.parametrize(("backbone", "method"), [("sasrec", "llmesr"), ("bert4rec", "none")])
-def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shell, backbone, method):
+@pytest.mark.parametrize(
+    ("backbone", "method", "refresh"),
+    [("sasrec", "llmesr", "epoch"), ("gru4rec", "llmesr", "step"), ("bert4rec", "none", "epoch")],
+)
+def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shell, backbone, method, refresh):
     settings = changed(tiny, model__dropout=0.0, train__epochs=3, train__batch_size=14, train__learning_rate=0.0001)
+    settings = changed(settings, methods__llmesr__mediator_refresh=refresh)
     alone = train.run(settings, data, embeddings, similar, backbone, method, 42)
     team = shell(settings, TRAIN.format(backbone, method), *TWO)
     said, _ = team.communicate(timeout=120)
@@ -54,6 +55,30 @@ def test_two_processes_learn_what_one_does(tiny, data, embeddings, similar, shel
     for name, value in alone.model.state_dict().items():
         if not name.endswith("key_value.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
             torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_team_resumes_from_what_its_first_process_has(tiny, data, embeddings, similar, shell, monkeypatch):
+    """As on two machines without a shared disk: the second process finds no checkpoint."""
+    settings = changed(tiny, train__epochs=3)
+    alone = train.run(settings, data, embeddings, similar, "sasrec", "none", 42)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    real = checkpoint.save
+
+    def killed(file, state):
+        real(file, state)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(settings, data, embeddings, similar, "sasrec", "none", 42)
+    blind = "import os\nfrom llmesr.train import checkpoint\nif os.environ['RANK'] == '1': checkpoint.load = None\n"
+    team = shell(settings, blind + TRAIN.format("sasrec", "none"), *TWO)
+    said, _ = team.communicate(timeout=120)
+    assert team.returncode == 0, said[-3000:]
+    history = json.loads((artifact("tiny", "train") / "sasrec/none/42/history.json").read_text())["epochs"]
+    assert [epoch["seconds"] for epoch in history[:2]] != [epoch["seconds"] for epoch in alone.history[:2]]
+    assert len(history) == 3
 
 
 def test_two_processes_encode_what_one_does_each_text_once(tiny, data, shell):
@@ -75,7 +100,7 @@ def test_two_processes_encode_what_one_does_each_text_once(tiny, data, shell):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_shares_add_up_to_the_loss_even_if_some_process_has_none(build, tiny, sequences, backbone, size, users):
     model = build(backbone).eval()  # no dropout
-    model.start_epoch(lesson(model, sequences))
+    model.start_epoch(overview(model, sequences))
     task = Task(sequences, 48, 20, None)
     ranking = RankingLoss(train.with_loss(tiny.train, "none"), NegativeSampler(sequences, 48))
 

@@ -9,7 +9,7 @@ from conftest import ALONE, ROOT, changed, ragged
 from llmesr import models, train
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.methods import METHODS
 from llmesr.models.ragged import Ragged
 from llmesr.paths import artifact, checkpoint_file, run_folder
@@ -295,7 +295,7 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     whole = ragged([3], [4])
     task = Task(whole, 48, 20, None)
     model.neighbours = torch.tensor([[1], [0]])
-    model.start_epoch(Lesson(0, 0, whole, lambda users: torch.ones(len(users), 64), None, None, None))
+    model.start_epoch(Overview(0, 0, whole, lambda users: torch.ones(len(users), 64), None, None, None, None))
     ranking = RankingLoss(train.with_loss(tiny.train, "none"), NegativeSampler(whole, 48))
     loss = step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE)
     assert loss.item() > 0

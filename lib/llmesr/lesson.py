@@ -79,7 +79,7 @@ def evaluated(settings: Settings) -> None:
         evaluate.run(settings, trained(settings)[0])
 
 
-def made_up(settings: Settings, data: Dataset) -> None:
+def made_up(data: Dataset) -> None:
     """Make up pictures and sounds of the tiny dataset's items, and models that see and hear them."""
     if data.name == TINY and not (folder := artifact(TINY, "made-up")).exists():
         from llmesr.modalities.made_up import write  # takes seconds to import, which lesson 21 alone needs
@@ -91,7 +91,7 @@ def viewed(settings: Settings) -> tuple[Dataset, Embeddings]:
     """Give what lessons 1 and 2 made, and see to it that the tiny dataset's further views are there."""
     data, embeddings = embedded(settings)
     if data.name == TINY:
-        made_up(settings, data)
+        made_up(data)
         folder = artifact(TINY, "modalities")
         if not all((folder / f"{name}.safetensors").exists() for name in settings.modalities.make):
             modalities.run(settings, data)

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from llmesr.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-CANNOT_WRITE = (OSError, SafetensorError, PolarsError, RuntimeError)
-"""What Python, safetensors, polars and torch raise when the disk is full or read-only."""
+CANNOT_WRITE = (OSError, SafetensorError, PolarsError)
+"""What Python, safetensors and polars raise when the disk is full or read-only."""
 TINY_PARAMS = "notebooks/tiny/params.yaml"
 """Settings of the small dataset that every lesson opens with."""
 

@@ -6,13 +6,13 @@ from llmesr.errors import InputError
 from llmesr.paths import results, shown
 
 
-def load(dataset: str, part: str = "metrics", stage: str = "evaluate") -> pl.DataFrame:
-    """Load `results/<dataset>/<part>.csv`, which `stage` writes.
+def load(dataset: str, part: str = "metrics") -> pl.DataFrame:
+    """Load `results/<dataset>/<part>.csv`, which stage 05 writes.
 
     Raises:
         InputError: it is not there.
     """
     file = results(dataset) / f"{part}.csv"
     if not file.exists():
-        raise InputError(f"{shown(file)} is missing: run `dvc repro {stage}` first")
+        raise InputError(f"{shown(file)} is missing: run `dvc repro evaluate` first")
     return pl.read_csv(file)

@@ -21,7 +21,7 @@ from llmesr.settings import hint, load
 from llmesr.settings.methods import MethodName
 
 SLOWEST_FIRST = (
-    ("llmesr", "melt", "cities", "rlmrec_gen", "rlmrec_con", "llminit", "none"),
+    ("cities", "melt", "llmesr", "dualmatch", "rlmrec_con", "rlmrec_gen", "none", "llminit"),
     ("bert4rec", "sasrec", "gru4rec"),
 )
 

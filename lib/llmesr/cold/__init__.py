@@ -16,7 +16,7 @@ from llmesr.evaluate.references import REFERENCES
 from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import rank_among, rank_among_all, users_at_once
+from llmesr.models.scoring import blocks, rank_among, rank_among_all
 from llmesr.models.whitening import whiten
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
@@ -109,11 +109,12 @@ def _ranked(held: Held, score: Scorer, about: dict[str, object]) -> Iterator[pl.
     """Rank the new item of every case of both halves, under three protocols."""
     for half, cases in held.cases.items():
         ranks: dict[str, list[torch.Tensor]] = {"new": [], "sampled100": [], "full": []}
-        for block in torch.arange(len(cases.targets.users)).split(users_at_once(held.n_items + 1)):
-            scores = score(cases.histories.take(block, len(cases.histories.items)))
-            had = cases.had.take(block, len(cases.had.items))
-            target = torch.from_numpy(cases.targets.items[block]).long()[:, None]
-            negatives = torch.from_numpy(cases.targets.negatives[block]).long()
+        everyone = torch.arange(len(cases.targets.users))
+        for block in blocks(len(everyone), held.n_items + 1):
+            scores = score(cases.histories.take(everyone[block]))
+            had = cases.had.take(everyone[block])
+            target = torch.tensor(cases.targets.items[block], dtype=torch.int64)[:, None]
+            negatives = torch.tensor(cases.targets.negatives[block], dtype=torch.int64)
             own = scores.gather(1, target)
             ranks["sampled100"].append(rank_among(own, scores.gather(1, negatives), negatives > 0))
             ranks["full"].append(rank_among_all(scores, target, had))

@@ -61,7 +61,7 @@ def hold_out(data: Dataset, settings: Settings) -> Held:
         settings: `cold.share` and `cold.seed`; `prepare.negatives`.
 
     Raises:
-        InputError: the share holds out fewer than two items, or nobody goes on to one of them.
+        InputError: the share holds out fewer than two items or all that validation asks for, or nobody goes on to one.
     """
     rng = np.random.default_rng(settings.cold.seed)
     n_items, n_new = data.n_items, int(settings.cold.share * data.n_items)
@@ -73,6 +73,8 @@ def hold_out(data: Dataset, settings: Settings) -> Held:
     seen = [part.to_numpy() for part in rows.group_by("user").agg(pl.col("item").unique().sort()).sort("user")["item"]]
 
     known, asked = rows.filter("trained", ~pl.col("asked")), rows.filter("trained", "asked")
+    if asked.is_empty():
+        raise InputError(f"all validation items are among the {n_new} held out: lower 'cold.share', or change its seed")
     of_trained = [items[items <= trained] for items in seen]
     who = asked["user"].to_numpy()
     drawn = draw_negatives(who, of_trained, trained, settings.prepare.negatives, rng)

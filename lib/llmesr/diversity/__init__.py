@@ -19,7 +19,7 @@ from llmesr.evaluate.references import REFERENCES
 from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import item_table, represent, rescorer, users_at_once
+from llmesr.models.scoring import item_table, represent, rescorer, users_at_once, without
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
@@ -81,7 +81,7 @@ def ask(settings: Settings, data: Dataset, embeddings: Embeddings) -> Asked:
     catalogue = Catalogue(embeddings.items / length, shares, counts, tail, data.n_users)
 
     users = torch.from_numpy(data.validation.users.astype(np.int64))
-    histories = Ragged.of(data.train.items, data.train.lengths).take(users, len(data.train.items))
+    histories = Ragged.of(data.train.items, data.train.lengths).take(users)
     row, items = histories.row.numpy(), histories.items.numpy()
     lengths = histories.lengths.numpy()
     mean_shares = np.zeros((len(users), shares.shape[1]), np.float32)
@@ -177,7 +177,7 @@ def scorers(
         fitted = reference(data.train, data.n_items)
 
         def score(rows: Tensor, fitted: Callable = fitted) -> Tensor:
-            return torch.from_numpy(fitted(asked.histories.take(rows, len(asked.histories.items))))
+            return torch.from_numpy(fitted(asked.histories.take(rows)))
 
         yield UNTRAINED, name, 0, score
     for method in chosen.methods:
@@ -206,16 +206,13 @@ def shortlist(score: Score, rows: Tensor, asked: Asked, n: int, k: int) -> Candi
     Raises:
         InputError: a user has had so many that no k are left.
     """
-    scores = score(rows).clone()
-    scores[:, 0] = -torch.inf
-    had = asked.histories.take(rows, len(asked.histories.items))
-    scores[had.row, had.items] = -torch.inf
+    scores = without(score(rows).clone(), asked.histories.take(rows))
     left = scores.isfinite().sum(1)
     if int(left.min()) < k:
         raise InputError(
             f"a user has had all items but {int(left.min())}, and lists hold {k}: lower 'diversity.k' to that"
         )
-    return candidates(scores.numpy(), min(n, scores.shape[1] - 1), asked.shares[rows])
+    return candidates(scores.numpy(), min(n, scores.shape[1] - 1), asked.shares[rows.numpy()])
 
 
 def _lists(

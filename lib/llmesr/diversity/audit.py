@@ -146,7 +146,7 @@ def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar
     chosen, asked = settings.diversity, data.validation
     users = torch.from_numpy(asked.users.astype(np.int64))
     sequences = Ragged.of(data.train.items, data.train.lengths)
-    histories = sequences.take(users, len(data.train.items))
+    histories = sequences.take(users)
     if chosen.attributes:
         had = baskets(Sequences(histories.items.numpy(), histories.offsets.numpy()), data.n_items)
         yield Measured("untrained", HISTORY, 0, had[:, 1:])
@@ -159,7 +159,7 @@ def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar
     for own, backbone, method, variant, seeds in runs:
         for seed in seeds:
             model = train.load(own, embeddings, similar, backbone, method, seed, variant).model
-            states = represent(model, sequences, users, data.n_items, settings.model.max_length)
+            states = represent(model, sequences, users, data.n_items, own.model.max_length)
             table = item_table(model, data.n_items)
             ranks = full_ranks(states, table, asked.items, histories, rescorer(model, histories))
             yield Measured(backbone, variant or method, seed, states.numpy(), table[1:].numpy(), ranks)

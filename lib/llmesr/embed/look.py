@@ -7,6 +7,7 @@ import polars as pl
 from sklearn.decomposition import PCA
 
 from llmesr import embed
+from llmesr.errors import InputError
 from llmesr.prepare.dataset import Dataset
 from llmesr.settings import Settings
 
@@ -64,5 +65,5 @@ def throughput(settings: Settings, data: Dataset, sample: int = 128) -> float:
     for batch, _ in embed.in_batches(texts, settings.model_copy(update={"embed": chosen})):
         done.append((len(batch), time.perf_counter()))
     if len(done) < 2:
-        raise ValueError(f"{len(texts)} texts are one batch: a larger sample is needed")
+        raise InputError(f"{len(texts)} different texts are one batch: a larger sample is needed to time them")
     return sum(n for n, _ in done[1:]) / (done[-1][1] - done[0][1])

@@ -16,7 +16,7 @@ from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import (
-    BLOCK_USERS,
+    blocks,
     full_ranks,
     item_table,
     rank_among,
@@ -144,7 +144,7 @@ def rank(
     states = represent(model, split.inputs, users, data.n_items, settings.model.max_length)
     table = item_table(model, data.n_items)
     negatives = _redrawn(split, data, settings, seed) if settings.evaluate.redraw_negatives else asked.negatives
-    histories = split.inputs.take(users, len(split.inputs.items))
+    histories = split.inputs.take(users)
     rescore = rescorer(model, histories)
     yield "sampled100", sampled_ranks(states, table, asked.items, negatives, rescore)
     yield "full", full_ranks(states, table, asked.items, histories if settings.evaluate.exclude_seen else None, rescore)
@@ -159,9 +159,9 @@ def rank_reference(
         the protocol's name and the (n,) ranks.
     """
     found: dict[str, list[torch.Tensor]] = {"sampled100": [], "full": []}
-    for block in torch.arange(len(split.targets.users)).split(BLOCK_USERS):
+    for block in blocks(len(split.targets.users), data.n_items + 1):
         users = torch.tensor(split.targets.users[block], dtype=torch.int64, device=split.inputs.items.device)
-        had = split.inputs.take(users, len(split.inputs.items))
+        had = split.inputs.take(users)
         scores = torch.from_numpy(score(had)).to(users.device)
         target = torch.tensor(split.targets.items[block], dtype=torch.int64, device=users.device)[:, None]
         negatives = torch.tensor(split.targets.negatives[block], dtype=torch.int64, device=users.device)

@@ -1,4 +1,4 @@
-"""Multi-head attention over ragged sequences, on PyTorch's fused kernel."""
+"""Multi-head attention over ragged sequences; without dropout of weights on PyTorch's fused kernel."""
 
 from dataclasses import dataclass
 

@@ -6,9 +6,9 @@ A method is a module with
 - `item_vectors(items)`: (…,) ids → (…, W) vectors; the score of an item is its inner product with the last state,
 - `states(sequences, vectors, last_only=False)`: the (N, W) vectors of N positions → (N, W) states, or only the (B, W)
   in which the B sequences end,
-- `start_epoch(lesson)`: a look at all users before an epoch,
+- `start_epoch(overview)`: a look at all users before an epoch,
 - `extra_loss(batch, states)`: a loss beside the ranking loss, or None,
-- `finish(lesson)`: what is left to do with the best weights,
+- `finish(overview)`: what is left to do with the best weights,
 - `matcher`, only of a method that has one: what it makes of the scores (B, V + 1) of histories at inference,
 - `views(items)`, only of a method that has several: the named parts (…, W) whose sum is `item_vectors(items)`,
 - `from_text(texts)`, beside it: those of the parts that an item's LLM embedding (n, L) alone gives, for new items.
@@ -53,12 +53,12 @@ class Batch:
         """Cut out sequences (b,), in ascending order."""
         chosen = torch.zeros_like(self.represents)
         chosen[rows] = True
-        inputs = self.inputs.take(rows, len(self.inputs.items))
+        inputs = self.inputs.take(rows)
         return Batch(self.users[rows], inputs, self.targets[chosen[self.inputs.row]], self.represents[rows])
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Overview:
     """What a method may look at before an epoch and after the last one: training interactions, to learn from them.
 
     The validation items, too, but only to choose by them.
@@ -68,7 +68,8 @@ class Lesson:
         seed: of the run.
         sequences: every user's training items.
         encode_users: (n,) users → (n, W) the states that `extra_loss` is given for them, but without dropout and
-            without gradient.
+            without gradient; in a team all processes ask for the same users, and each encodes its share.
+        encode_alone: the same, of users that this process alone asks for.
         encode: sequences → (B, W) last states, as at inference.
         asked: (n,) the users of validation.
         answers: (n,) their held-out items.
@@ -78,6 +79,7 @@ class Lesson:
     seed: int
     sequences: Ragged
     encode_users: Callable[[Tensor], Tensor]
+    encode_alone: Callable[[Tensor], Tensor]
     encode: Callable[[Ragged], Tensor]
     asked: Tensor
     answers: Tensor

@@ -23,7 +23,7 @@ class Dropout(nn.Module):
             return x
         if x.is_cuda:
             return nn.functional.dropout(x, self.p)
-        threshold = round(self.p * LEVELS)
+        threshold = min(round(self.p * LEVELS), LEVELS - 1)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - LEVELS // 2
         return x * (kept * (LEVELS / (LEVELS - threshold)))

@@ -7,6 +7,8 @@ No part of it is trained by gradient steps over users. How much each match count
 and how that depends on an item's popularity, are seven numbers, the most likely ones on validation.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,10 +77,10 @@ class Matcher(nn.Module):
         """Whether there is more than the recommender's own score."""
         return bool(self.weights[1:].any())
 
-    def count(self, train: Tensor) -> None:
+    def note_popularity(self, train: Tensor) -> None:
         """Note how popular each item is in training items (N,)."""
         logs = torch.bincount(train, minlength=len(self.popularity)).float().log1p()
-        self.popularity.copy_((logs - logs[1:].mean()) / logs[1:].std().clamp(min=1e-6))
+        self.popularity.copy_((logs - logs[1:].mean()) / logs[1:].std(correction=min(1, len(logs) - 2)).clamp(min=1e-6))
 
     def grown(self, alike: csr_matrix, popularity: Tensor) -> "Matcher":
         """Copy it for a catalogue to which items have been added that nobody has had.
@@ -103,34 +105,43 @@ class Matcher(nn.Module):
         return torch.stack([scores, text, together, popular, popular**2, text * popular, together * popular])
 
     def forward(self, scores: Tensor, histories: Ragged) -> Tensor:
-        """Add the weighted matches of B histories to a recommender's scores (B, V + 1)."""
-        return torch.tensordot(self.weights, self.parts(scores, histories), 1)
+        """Add the weighted matches of B histories to a recommender's scores (B, V + 1): the weighted sum of `parts`."""
+        w, popular = self.weights, self.popularity
+        text, together = self.text.pooled(histories, "amax"), self.together.pooled(histories, "sum")
+        found = w[0] * scores + (w[3] * popular + w[4] * popular**2)
+        return found.addcmul_(text, w[1] + w[5] * popular).addcmul_(together, w[2] + w[6] * popular)
 
-    def fit(self, scores: Tensor, histories: Ragged, answers: Tensor, seed: int) -> None:
+    def fit(self, score: Callable[[Tensor], Tensor], histories: Ragged, answers: Tensor, seed: int) -> None:
         """Find the weights with which held-out items are the most likely, among all that their users have not had.
 
-        Of very many items and users a random part is looked at.
+        Of very many items and users a random part is looked at, a block of users at a time.
 
         Args:
-            scores: (n, V + 1) the recommender's own.
+            score: some of the histories (b,) → the recommender's own scores of them (b, V + 1).
             histories: n.
             answers: (n,) the held-out items.
             seed: of the random part.
         """
-        n, width = scores.shape
+        n, width = len(answers), len(self.popularity)
         chance = torch.Generator().manual_seed(seed)
-        columns = torch.randperm(width - 1, generator=chance)[:MOST_COLUMNS].sort().values.to(scores.device) + 1
+        columns = torch.randperm(width - 1, generator=chance)[:MOST_COLUMNS].sort().values.to(answers.device) + 1
         most = max(1, MOST_SCORES // len(columns))
-        rows = torch.randperm(n, generator=chance)[:most].sort().values.to(scores.device)
-        had = histories.take(rows, len(histories.items))
-        parts = self.parts(scores[rows], had)
-        impossible = torch.zeros(len(rows), width, dtype=torch.bool, device=scores.device)
-        impossible[had.row, had.items] = True
-        impossible.scatter_(1, answers[rows, None], value=True)  # which stands in front instead
-        own = parts.gather(2, answers[rows, None].expand(len(parts), -1, 1))  # (7, n, 1)
-        parts = torch.cat([own, parts[:, :, columns]], 2)
-        impossible = F.pad(impossible[:, columns], (1, 0))
+        rows = torch.randperm(n, generator=chance)[:most].sort().values.to(answers.device)
+        looked = [
+            self._in_front(score(some), histories.take(some), answers[some, None], columns)
+            for some in rows.split(max(1, MOST_SCORES // width))
+        ]
+        parts, impossible = (torch.cat(blocks, -2) for blocks in zip(*looked, strict=True))
         self.weights.copy_(_most_likely(parts, impossible, self.weights))
+
+    def _in_front(self, scores: Tensor, had: Ragged, answers: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the parts of the answers (b, 1) before those of the columns: (7, b, 1 + m), and which do not compete."""
+        parts = self.parts(scores, had)
+        impossible = torch.zeros_like(scores, dtype=torch.bool)
+        impossible[had.row, had.items] = True
+        impossible.scatter_(1, answers, value=True)  # which stands in front instead
+        own = parts.gather(2, answers.expand(len(parts), -1, 1))  # (7, b, 1)
+        return torch.cat([own, parts[:, :, columns]], 2), F.pad(impossible[:, columns], (1, 0))
 
 
 def _most_likely(parts: Tensor, impossible: Tensor, start: Tensor) -> Tensor:

@@ -77,9 +77,9 @@ class Ragged:
         """(B,) the position at which each sequence ends."""
         return self.offsets[1:] - 1
 
-    def take(self, rows: Tensor, latest: int | Tensor) -> "Ragged":
-        """Cut out sequences (b,), of each its `latest` items (one number, or a number each)."""
-        lengths = self.lengths[rows].clamp(max=latest)
+    def take(self, rows: Tensor, latest: int | Tensor | None = None) -> "Ragged":
+        """Cut out sequences (b,), whole or of each its `latest` items (one number, or a number each)."""
+        lengths = self.lengths[rows] if latest is None else self.lengths[rows].clamp(max=latest)
         return self._cut(self.offsets[rows + 1] - lengths, lengths)
 
     def prefixes(self, ends: Tensor, latest: int) -> "Ragged":

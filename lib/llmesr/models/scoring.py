@@ -78,7 +78,7 @@ def rescorer(model: Method, histories: Ragged) -> Rescorer | None:
 
     def rescore(scores: Tensor, rows: slice) -> Tensor:
         some = torch.arange(len(histories.lengths), device=scores.device)[rows]
-        return matcher(scores, histories.take(some, len(histories.items)))
+        return matcher(scores, histories.take(some))
 
     return rescore
 
@@ -106,10 +106,16 @@ def scores_of(model: Method, table: Tensor, matcher: Matcher | None, histories: 
 def recommend(model: Method, history: Ragged, n_items: int, k: int, latest: int) -> list[int]:
     """List the k best items for one history (a single sequence, of which the model reads T), without those in it."""
     table = readable(model.eval(), n_items)
-    scores = scores_of(model, table, getattr(model, "matcher", None), history, latest)[0]
-    scores[history.items] = float("-inf")
-    scores[0] = float("-inf")  # padding
+    scores = without(scores_of(model, table, getattr(model, "matcher", None), history, latest), history)[0]
     return scores.topk(k).indices.tolist()
+
+
+def without(scores: Tensor, had: Ragged | None) -> Tensor:
+    """Set the scores (B, V + 1) of padding, and of what each row has had, to minus infinity, in place."""
+    scores[:, 0] = -torch.inf
+    if had is not None:
+        scores[had.row, had.items] = -torch.inf
+    return scores
 
 
 @torch.no_grad()
@@ -129,7 +135,7 @@ def sampled_ranks(
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for rows in _blocks(len(targets), 1 if rescore is None else len(table)):
+    for rows in blocks(len(targets), 1 if rescore is None else len(table)):
         others = torch.tensor(negatives[rows], dtype=torch.int64, device=table.device)
         target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)
         asked = torch.cat([target[:, None], others], 1)
@@ -158,13 +164,13 @@ def full_ranks(
         (n,) float ranks from 1 upward.
     """
     ranks = []
-    for rows in _blocks(len(targets), len(table)):
+    for rows in blocks(len(targets), len(table)):
         target = torch.tensor(targets[rows], dtype=torch.int64, device=table.device)[:, None]
         scores = states[rows] @ table.T  # (b, V + 1)
         if rescore is not None:
             scores = rescore(scores, rows)
         some = torch.arange(len(states), device=table.device)[rows]
-        had = None if seen is None else seen.take(some, latest=len(seen.items))
+        had = None if seen is None else seen.take(some)
         ranks.append(rank_among_all(scores, target, had))
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0)
 
@@ -174,7 +180,7 @@ def users_at_once(scores: int) -> int:
     return max(1, min(BLOCK_USERS, BLOCK_SCORES // scores))
 
 
-def _blocks(n: int, scores: int) -> Iterator[slice]:
+def blocks(n: int, scores: int) -> Iterator[slice]:
     """Cut n users, each with so many scores, into blocks."""
     size = users_at_once(scores)
     return (slice(start, start + size) for start in range(0, n, size))

@@ -6,24 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
 from llmesr.errors import InputError
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import users_at_once
+from llmesr.models.scoring import users_at_once, without
 from llmesr.paths import replacing
 
 if TYPE_CHECKING:
     from llmesr.recommend.recommender import Recommender
-
-
-def masked(scores: Tensor, seen: Ragged | None) -> Tensor:
-    """Set the scores (B, V + 1) of padding and of what B users have had to minus infinity."""
-    scores[:, 0] = -torch.inf
-    if seen is not None:
-        scores[seen.row, seen.items] = -torch.inf
-    return scores
 
 
 def best(recommender: "Recommender", histories: Ragged, k: int) -> tuple[Tensor, Tensor]:
@@ -31,7 +22,7 @@ def best(recommender: "Recommender", histories: Ragged, k: int) -> tuple[Tensor,
 
     Where a user has had so many that there are fewer, minus infinity stands in their place.
     """
-    scores = masked(recommender.scores(histories), histories)
+    scores = without(recommender.scores(histories), histories)
     return tuple(scores.topk(min(k, scores.shape[1] - 1)))
 
 

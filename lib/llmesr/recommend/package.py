@@ -1,5 +1,6 @@
 """A trained run as a folder that needs nothing else: weights, embeddings, catalogue, settings, versions."""
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.models.methods import Method
 from llmesr.paths import replacing, sha256, shown
-from llmesr.prepare.dataset import read_frame, read_json, save_frame, save_json
+from llmesr.prepare.dataset import save_frame, save_json
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Served, Settings
 
@@ -66,10 +67,18 @@ def load(folder: Path) -> Package:
         raise InputError(
             f"{shown(folder)} holds no saved recommender (card.json): run `make demo`, or `save` one there"
         )
-    card = read_json(folder / "card.json", "recommend")
-    written = card.get("format") if isinstance(card, dict) else None
-    if written != FORMAT:
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except ValueError:
+        card = None
+    if not isinstance(card, dict):
+        raise InputError(f"{shown(folder / 'card.json')} is damaged: save it anew")
+    if (written := card.get("format")) != FORMAT:
         raise InputError(f"{shown(folder)} has the format {written}, and this version reads {FORMAT}: save it anew")
+    if lacking := {"files", "settings", "trained", "about"} - set(card):
+        raise InputError(f"{shown(folder / 'card.json')} lacks '{min(lacking)}': save it anew")
+    if lacking := set(FILES) - set(card["files"]):
+        raise InputError(f"{shown(folder / 'card.json')} has no digest of {min(lacking)}: save it anew")
     for name, digest in card["files"].items():
         if not (folder / name).exists() or sha256(folder / name) != digest:
             raise InputError(f"{shown(folder / name)} is missing or is not what card.json says: save it anew")
@@ -82,7 +91,7 @@ def load(folder: Path) -> Package:
         ) from None
     texts, trained, about = load_arrays(folder / "texts.safetensors")["texts"], card["trained"], card["about"]
     model = _model(settings, about, texts[:trained], folder)
-    return Package(settings, model, read_frame(folder / "items.parquet", "recommend"), texts, trained, about)
+    return Package(settings, model, pl.read_parquet(folder / "items.parquet"), texts, trained, about)
 
 
 def _model(settings: Served, about: dict, texts: np.ndarray, folder: Path) -> Method:

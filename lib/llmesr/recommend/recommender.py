@@ -17,7 +17,7 @@ from llmesr.errors import InputError
 from llmesr.models.matching import Matcher
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import scores_of
+from llmesr.models.scoring import scores_of, without
 from llmesr.prepare.dataset import Dataset
 from llmesr.recommend import export, newcomers, package
 from llmesr.recommend.explain import Explanation, contributions
@@ -125,7 +125,7 @@ class Recommender:
             InputError: the history is empty, or names an item that is not in the catalogue.
         """
         asked = self._sequences([history])
-        scores = export.masked(self.scores(asked), asked if exclude_seen else None)[0]
+        scores = without(self.scores(asked), asked if exclude_seen else None)[0]
         best = scores.topk(min(k, int(scores.isfinite().sum())))
         return self._listed(best.indices, best.values, "score")
 

@@ -85,7 +85,9 @@ def _search(vectors: np.ndarray, top: int, measure: str, *, exact: bool) -> tupl
     if exact:
         flat.add(vectors)
         return flat.search(vectors, top)
-    index = faiss.index_factory(vectors.shape[1], f"IVF{round(4 * len(vectors) ** 0.5)},Flat", metric)
+    index = faiss.index_factory(
+        vectors.shape[1], f"IVF{min(round(4 * len(vectors) ** 0.5), len(vectors))},Flat", metric
+    )
     index.cp.max_points_per_centroid, index.cp.niter = SAMPLED, ROUNDS
     index.train(vectors)
     index.add(vectors)

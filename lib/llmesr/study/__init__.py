@@ -1,6 +1,6 @@
 """Studies: a method with something changed, all else equal. `make study` runs them; `dvc repro` alone does not."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,13 @@ from llmesr.paths import artifact, replacing, results, variant_folder
 from llmesr.prepare.dataset import Dataset, read_frame, save_frame
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
+from llmesr.settings.schema import StudyName
 
 METHOD = "llmesr"
 """With which variants are compared."""
 EFFECTIVE = {"embed", "retrieve", "model", "backbones", "methods", "train", "evaluate"}
 """Sections that a variant may change; of backbones only the study's, of methods only its own."""
-STUDIES = ("ablation", "hyperparameters", "similarity", "language", "stronger", "debias", "ugc", "fusion")
+STUDIES = get_args(StudyName)
 
 
 def changed(settings: Settings, variant: str) -> Settings:

@@ -31,10 +31,10 @@ def load_variant(settings: Settings, data: Dataset, variant: str, seed: int) -> 
 
 
 @torch.no_grad()
-def state_of(model: Method, history: Tensor, n_items: int) -> Tensor:
-    """Read a history (n,) as at inference: the state (W,)."""
+def state_of(model: Method, history: Tensor, n_items: int, max_length: int) -> Tensor:
+    """Read the latest T items of a history (n,) as at inference: the state (W,)."""
     sequences = Ragged.of(history.numpy(), [len(history)])
-    return represent(model, sequences, torch.zeros(1, dtype=torch.int64), n_items, len(history))[0]
+    return represent(model, sequences, torch.zeros(1, dtype=torch.int64), n_items, max_length)[0]
 
 
 def hide(table: Views, hidden: tuple[str, ...], share: float, seed: int) -> None:
@@ -63,9 +63,10 @@ def run(settings: Settings, data: Dataset, variants: tuple[str, ...], shares: tu
     """
     team = Team(pick_device("cpu"))
     sequences = Ragged.of(data.train.items, data.train.lengths)
-    task = Task(sequences, data.n_items, settings.model.max_length, lambda _: data.validation)
     rows = []
     for variant in variants:
+        latest = changed(settings, variant).model.max_length
+        task = Task(sequences, data.n_items, latest, lambda _: data.validation)
         for seed in settings.study.seeds:
             model = load_variant(settings, data, variant, seed).model
             whole = model.table.present.clone()

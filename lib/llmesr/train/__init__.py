@@ -27,7 +27,7 @@ from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings, Train
 from llmesr.train import rival
 from llmesr.train.checkpoint import fingerprint
-from llmesr.train.loop import Fitted, Task, fit, lesson, validate
+from llmesr.train.loop import Fitted, Task, fit, overview, validate
 from llmesr.train.team import Team
 
 
@@ -98,7 +98,7 @@ def run(
             model.rival = None  # it has done its work, and is not saved
             phases.append(Phase(name, checkpoint, model, fitted))
         began = time.monotonic()
-        model.finish(lesson(model, task, seed, fitted.best_epoch, team))
+        model.finish(overview(model, task, seed, fitted.best_epoch, team))
         finishing = time.monotonic() - began
         validated = validate(model, task, team)
     account = {

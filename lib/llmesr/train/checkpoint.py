@@ -21,9 +21,16 @@ def fingerprint(*parts: str | np.ndarray) -> str:
 
 
 def save(file: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     with replacing(file) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # so torch says that the disk is full
+            raise OSError(str(error)) from None
 
 
 def load(file: Path, run: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from tqdm.auto import trange
 
 from llmesr.errors import InputError
 from llmesr.metrics import hit_rate, ndcg
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.methods import Method
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import item_table, represent, rescorer, sampled_ranks
@@ -59,7 +59,7 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
     """Compute one batch's loss L = L_rank + the method's extra loss (Eq. 10).
 
     In a team every process draws the whole batch and computes its share; the shares add up to the loss. A loss among
-    the batch's own rows (RLMRec's) sees those of the process only.
+    the batch's own rows (RLMRec's), or of what a method chooses or draws for itself (MELT's), sees the process's only.
     """
     whole = make_batch(model.backbone, task.sequences, users, task.n_items, task.max_length)
     predicting = whole.targets.nonzero().squeeze(1)
@@ -92,20 +92,21 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
     return loss + extra * (len(batch.represented) / len(whole.represented))
 
 
-def lesson(model: Method, task: Task, seed: int, epoch: int, team: Team) -> Lesson:
+def overview(model: Method, task: Task, seed: int, epoch: int, team: Team) -> Overview:
     """Give a method its look at all users."""
 
     def encode(sequences: Ragged) -> Tensor:
         everyone = torch.arange(len(sequences.lengths), device=sequences.items.device)
         return represent_together(model, task, sequences, everyone, team)
 
-    students = partial(represent_together, model, task, task.sequences, team=team, hide_last=True)
+    students = partial(represent_together, model, task, task.sequences, hide_last=True)
+    together, alone = partial(students, team=team), partial(students, team=Team(team.device))
     held_out = task.targets(epoch)
     asked, answers = (
         torch.tensor(part, dtype=torch.int64, device=task.sequences.items.device)
         for part in (held_out.users, held_out.items)
     )
-    return Lesson(epoch, seed, task.sequences, students, encode, asked, answers)
+    return Overview(epoch, seed, task.sequences, together, alone, encode, asked, answers)
 
 
 def represent_together(
@@ -122,7 +123,7 @@ def validate(model: Method, task: Task, team: Team, epoch: int = 0) -> dict[str,
     users = torch.tensor(targets.users, dtype=torch.int64, device=task.sequences.items.device)
     states = represent_together(model, task, task.sequences, users, team)
     table = item_table(model, task.n_items)
-    histories = task.sequences.take(users, len(task.sequences.items))
+    histories = task.sequences.take(users)
     ranks = sampled_ranks(states, table, targets.items, targets.negatives, rescorer(model, histories))
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
@@ -156,7 +157,7 @@ def fit(
     """
     rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     optimizer = torch.optim.Adam(model.parameters(), **rates, fused=True)  # one pass: six times as fast at 1M items
-    state = checkpoint.load(resume, identity) or _fresh(identity)
+    state = team.from_first(checkpoint.load(resume, identity) if team.writes else None) or _fresh(identity)
     if state["epoch"]:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -210,7 +211,7 @@ def _train_and_validate(
     # a cloze user is two sequences, and no batch is smaller than a user
     users = max(1, settings.batch_size // (2 if model.backbone.objective == "cloze" else 1))
     model.train()
-    model.start_epoch(lesson(model, task, seed, epoch, team))
+    model.start_epoch(overview(model, task, seed, epoch, team))
     loss = _epoch(model, task, ranking, optimizer, users, (seed, epoch), team)
     if not np.isfinite(loss):
         raise InputError(

@@ -24,6 +24,7 @@ class NegativeSampler:
         self.counts = torch.bincount(sequences.items, minlength=n_items + 1)[1:].double()
         weights = self.counts + 1
         self.proposal = weights / weights.sum()
+        self._edges = self.proposal.cpu().cumsum(0).to(self.proposal.device)  # on a GPU the sum's order is not fixed
 
     def draw(self, users: Tensor, negatives: int) -> Tensor:
         """Draw (n, negatives) item ids for users (n,); what a user has had is drawn again until none is left."""
@@ -36,9 +37,8 @@ class NegativeSampler:
 
     def draw_for_all(self, negatives: int) -> Tensor:
         """Draw (negatives,) item ids from `proposal`, with replacement."""
-        edges = self.proposal.cumsum(0)
-        lottery = torch.rand(negatives, dtype=torch.float64, device=edges.device)
-        return torch.searchsorted(edges, lottery).clamp(max=self.n_items - 1) + 1
+        lottery = torch.rand(negatives, dtype=torch.float64, device=self._edges.device)
+        return torch.searchsorted(self._edges, lottery).clamp(max=self.n_items - 1) + 1
 
     def _had(self, keys: Tensor) -> Tensor:
         place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)

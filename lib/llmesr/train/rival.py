@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmesr.errors import InputError
 from llmesr.models.contract import Batch
 from llmesr.prepare.dataset import Dataset, attribute
 from llmesr.settings import Train
@@ -77,7 +78,7 @@ def make(settings: Train, data: Dataset, width: int) -> Rival:
         width: W.
 
     Raises:
-        InputError: the users have no such attribute.
+        InputError: the users have no such attribute, or there are no two classes to tell apart.
     """
     if settings.adversary == POPULARITY:
         labels = np.pad((data.items["tail"] == "tail_item").to_numpy().astype(np.int64), 1, constant_values=UNKNOWN)
@@ -85,5 +86,9 @@ def make(settings: Train, data: Dataset, width: int) -> Rival:
         values = attribute(data, settings.adversary, "train.adversary")
         names = sorted(set(values) - {""})
         labels = np.array([names.index(value) if value else UNKNOWN for value in values], np.int64)
+    if len(np.unique(labels[labels != UNKNOWN])) < 2:
+        raise InputError(
+            f"key 'train.adversary': '{settings.adversary}' has no two classes to tell apart: choose another"
+        )
     strength = settings.adversary_weight
     return Rival(width, torch.from_numpy(labels), strength, of_items=settings.adversary == POPULARITY)

@@ -7,12 +7,16 @@ draws the same batches and takes its share of each, gradients are added up, so a
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from llmesr.devices import pick_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Team:
         padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])])
         parts = self.accelerator.gather(padded).unflatten(0, (self.size, most))
         return parts.transpose(0, 1).flatten(0, 1)[: len(rows)]
+
+    def from_first(self, value: T) -> T:
+        """Give every process what process 0 has, which alone writes and may be the only one that sees its files."""
+        return value if self.accelerator is None else broadcast_object_list([value])[0]
 
     def total(self, value: Tensor) -> Tensor:
         """Add up a value over the processes."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmesr.models.attention import SelfAttention
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.dropout import Dropout
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.methods import none
@@ -79,10 +79,10 @@ def windows(sequences: Ragged, centres: Tensor, window: int, mask_id: int) -> Te
     return torch.where(steps == 0, mask_id, found)
 
 
-def infer_tail(settings: Cities, model: SingleView, lesson: Lesson) -> None:
+def infer_tail(settings: Cities, model: SingleView, overview: Overview) -> None:
     """Learn the inferrer on head items and replace the rows of tail items."""
-    torch.manual_seed(lesson.seed)
-    table, sequences = model.table.weight, lesson.sequences
+    torch.manual_seed(overview.seed)
+    table, sequences = model.table.weight, overview.sequences
     mask_id = len(table) - 1
     useful = sequences.lengths[sequences.row] > 1  # a context of nothing but the hidden item says nothing
     where = torch.arange(len(sequences.items), device=table.device)[useful]

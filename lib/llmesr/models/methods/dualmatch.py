@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from llmesr.models.contract import Lesson
+from llmesr.models.contract import Overview
 from llmesr.models.ingredients import Ingredients, for_items
 from llmesr.models.matching import Matcher
 from llmesr.models.methods.single_view import SingleView
@@ -68,9 +68,9 @@ class DualMatch(SingleView):
         """Place new items, of which there is an LLM embedding (n, L) only."""
         return {"text": self.table.adapter((texts - torch.as_tensor(self._mean)) / self._spread)}
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Make the lists of items that are alike, and fit the weights to the validation items."""
-        matcher, settings, sequences = self.matcher, self.settings, lesson.sequences
+        matcher, settings, sequences = self.matcher, self.settings, overview.sequences
         n_items = len(self._texts)
         if settings.text:
             matcher.text.fill(alike(self._texts, self._texts, settings))
@@ -78,12 +78,12 @@ class DualMatch(SingleView):
             train = Sequences(sequences.items.cpu().numpy(), sequences.offsets.cpu().numpy())
             matcher.together.fill(bought_together(train, n_items, settings.neighbours))
         if settings.popularity:
-            matcher.count(sequences.items)
-        histories = sequences.take(lesson.asked, len(sequences.items))
+            matcher.note_popularity(sequences.items)
+        histories = sequences.take(overview.asked)
         with torch.no_grad():
             table = self.item_vectors(torch.arange(n_items + 1, device=sequences.items.device))
-            scores = lesson.encode(histories) @ table.T
-            matcher.fit(scores, histories, lesson.answers, lesson.seed)
+            states = overview.encode(histories)
+            matcher.fit(lambda some: states[some] @ table.T, histories, overview.answers, overview.seed)
 
 
 def build(settings: DualMatchSettings, given: Ingredients) -> DualMatch:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from llmesr.models.backbones import Backbone
-from llmesr.models.contract import Batch, Lesson
+from llmesr.models.contract import Batch, Overview
 from llmesr.models.dual_view import DualView
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.ragged import Ragged
@@ -24,7 +24,7 @@ class LLMESR(nn.Module):
         apart = settings.views == "both" and not settings.shared_encoder
         self.second = copy.deepcopy(backbone) if apart else None
         self.register_buffer("neighbours", neighbours, persistent=False)  # (U, N)
-        self._encode_users: Callable[[Tensor], Tensor] | None = None
+        self._encode_alone: Callable[[Tensor], Tensor] | None = None
         self._bank: Tensor | None = None  # (U, 2D) of all users, kept for the epoch
 
     def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
@@ -58,18 +58,18 @@ class LLMESR(nn.Module):
         beside = self.view.collaborative.weight.shape[1] if self.settings.views == "both" else 0
         return {"semantic": pad(self.view.adapter(texts), (0, beside))}
 
-    def start_epoch(self, lesson: Lesson) -> None:
+    def start_epoch(self, overview: Overview) -> None:
         """Prepare the teachers."""
-        self._encode_users = lesson.encode_users
+        self._encode_alone = overview.encode_alone
         if self.settings.mediator_refresh == "epoch" and self.settings.alpha > 0:
-            self._bank = lesson.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))
+            self._bank = overview.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))
 
     def mediators(self, users: Tensor) -> Tensor:
         """Return T_u, the mean of the N similar users' [u_se : u_co], without gradient: (b, 2D) (Eq. 8)."""
         if self.settings.mediator_refresh == "epoch":
             return self._bank[self.neighbours[users]].mean(1)
         teachers, place = self.neighbours[users].unique(return_inverse=True)
-        return self._encode_users(teachers)[place].mean(1)
+        return self._encode_alone(teachers)[place].mean(1)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """Self-distillation α · L_SD, the squared distance of [u_se : u_co] to its mediator (Eq. 9).
@@ -84,7 +84,7 @@ class LLMESR(nn.Module):
             return None
         return self.settings.alpha * (self.mediators(batch.represented) - states[batch.last]).square().mean()
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Do nothing."""
 
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from llmesr.models.contract import Batch, Lesson
+from llmesr.models.contract import Batch, Overview
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.methods import none
 from llmesr.models.methods.single_view import SingleView
@@ -59,17 +59,17 @@ class MELT(nn.Module):
     def _plain(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
         return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
-    def start_epoch(self, lesson: Lesson) -> None:
+    def start_epoch(self, overview: Overview) -> None:
         """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
-        self._epoch = lesson.epoch
+        self._epoch = overview.epoch
         if self._contexts is None:
-            self._find_thresholds(lesson.sequences)
+            self._find_thresholds(overview.sequences)
         tail = (self._contexts.lengths > 0) & (self._contexts.lengths <= self.item_threshold)
         tail = tail.nonzero().squeeze(1)
         if len(tail):
             ends, threshold = self._contexts.take(tail, self.item_threshold), int(self.user_threshold)
             self.user_threshold.zero_()  # f itself is asked for, not what a tail user is given
-            f = lesson.encode(lesson.sequences.prefixes(ends.items, self.max_length))
+            f = overview.encode(overview.sequences.prefixes(ends.items, self.max_length))
             self.user_threshold.fill_(threshold)
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(ends.mean(f))
@@ -130,7 +130,7 @@ class MELT(nn.Module):
     def _last(self, sequences: Ragged) -> Tensor:
         return self._plain(sequences, self.table(sequences.items), last_only=True)
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Do nothing: the best weights hold the tail's rows."""
 
 

@@ -80,7 +80,7 @@ def shares(model: SingleView, state: Tensor, items: Tensor) -> dict[str, Tensor]
     found = {"ID and tokens" if table.missing == "token" else "ID": worth[frozenset()]}
     for name in names:
         others = [other for other in names if other != name]
-        found[name] = torch.zeros(len(items))
+        found[name] = torch.zeros_like(worth[frozenset()])
         for size in range(len(names)):
             weight = factorial(size) * factorial(len(names) - size - 1) / factorial(len(names))
             for some in map(frozenset, combinations(others, size)):

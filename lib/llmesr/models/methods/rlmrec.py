@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmesr.models.contract import Batch, Lesson
+from llmesr.models.contract import Batch, Overview
 from llmesr.models.ingredients import Ingredients
 from llmesr.models.methods import none
 from llmesr.models.methods.single_view import SingleView
@@ -48,7 +48,7 @@ class Contrastive(nn.Module):
         """Encode N item vectors (N, D) to states (N, D), or to the B last ones (B, D)."""
         return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
-    def start_epoch(self, lesson: Lesson) -> None:
+    def start_epoch(self, overview: Overview) -> None:
         """Do nothing."""
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
@@ -64,7 +64,7 @@ class Contrastive(nn.Module):
         ]
         return self.settings.weight * sum(losses)
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Do nothing."""
 
 
@@ -92,7 +92,7 @@ class Generative(nn.Module):
             vectors = torch.where(self._hidden[:, None], self.hidden_token, vectors)
         return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
 
-    def start_epoch(self, lesson: Lesson) -> None:
+    def start_epoch(self, overview: Overview) -> None:
         """Do nothing."""
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
@@ -109,7 +109,7 @@ class Generative(nn.Module):
             told, F.embedding(items, self.of_items), positives, self.settings.temperature
         )
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Do nothing."""
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from llmesr.models.backbones import Backbone
-from llmesr.models.contract import Batch, Lesson
+from llmesr.models.contract import Batch, Overview
 from llmesr.models.ragged import Ragged
 
 
@@ -26,12 +26,12 @@ class SingleView(nn.Module):
         """Return the vectors (…, D) of items (…)."""
         return self.table(items)
 
-    def start_epoch(self, lesson: Lesson) -> None:
+    def start_epoch(self, overview: Overview) -> None:
         """Do nothing."""
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """Return no further loss."""
         return None
 
-    def finish(self, lesson: Lesson) -> None:
+    def finish(self, overview: Overview) -> None:
         """Do nothing."""
