@@ -55,4 +55,5 @@ def bars(metrics: pl.DataFrame, chosen: dict[str, str], metric: str, reference: 
             sns.barplot(rows.to_pandas(), x="value", y="method", order=order, errorbar="sd", color=ACCENT, ax=axis)
             axis.axvline(rows.filter(method=NAMES[reference])["value"].mean(), color=MARK, linestyle="--")
             axis.set(xlabel=metric, ylabel="", title=title)
+            axis.locator_params(axis="x", nbins=5)  # more of them would run into each other
     return alone(figure)

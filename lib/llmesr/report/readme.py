@@ -141,7 +141,8 @@ def blocks() -> dict[str, str]:
     content["debias"] = (results(first) / "debias.md").read_text(encoding="utf-8").strip()
     audited = pl.read_csv(results("movielens-100k") / "audit.csv")
     content["audit"] = diversity.audit_table(audited, "gender", {"dualmatch-adv-user": "DualMatch, rival on gender"})
-    content["cold"] = (results(first) / "cold.md").read_text(encoding="utf-8").strip()
+    for name in (first, "office-products"):
+        content[f"{name} cold"] = (results(name) / "cold.md").read_text(encoding="utf-8").strip()
     content["diversity"] = diversity.table(pl.read_csv(results(first) / "diversity.csv"))
     for name, table in (("ml-latest-small", "ugc"), ("movielens-100k", "fusion"), ("movielens-100k", "missing")):
         content[table] = (results(name) / f"{table}.md").read_text(encoding="utf-8").strip()
