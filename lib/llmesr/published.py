@@ -5,6 +5,9 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import results, shown
 
+UNTRAINED = "untrained"
+"""Stands in the column `backbone` of a reference, which has none."""
+
 
 def load(dataset: str, part: str = "metrics") -> pl.DataFrame:
     """Load `results/<dataset>/<part>.csv`, which stage 05 writes.

@@ -22,12 +22,12 @@ from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import item_table, represent, rescorer, users_at_once, without
 from llmesr.paths import replacing, results
 from llmesr.prepare.dataset import Dataset
+from llmesr.published import UNTRAINED
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
 BLOCK = 256
 """Users ranked at once: the vectors of all their candidates are held."""
-UNTRAINED = "untrained"
 BY_CATEGORY = ("category diversity", "miscalibration")
 """Measures that there are only with categories."""
 PLAIN = "none"

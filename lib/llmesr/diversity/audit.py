@@ -22,6 +22,7 @@ from llmesr.models.scoring import full_ranks, item_table, represent, rescorer
 from llmesr.paths import replacing, results
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset, Sequences, baskets
+from llmesr.published import UNTRAINED
 from llmesr.retrieve import Neighbours
 from llmesr.settings import Settings
 
@@ -149,8 +150,8 @@ def _measured(settings: Settings, data: Dataset, embeddings: Embeddings, similar
     histories = sequences.take(users)
     if chosen.attributes:
         had = baskets(Sequences(histories.items.numpy(), histories.offsets.numpy()), data.n_items)
-        yield Measured("untrained", HISTORY, 0, had[:, 1:])
-        yield Measured("untrained", TEXT, 0, embeddings.users[asked.users])
+        yield Measured(UNTRAINED, HISTORY, 0, had[:, 1:])
+        yield Measured(UNTRAINED, TEXT, 0, embeddings.users[asked.users])
     runs = [(settings, chosen.backbone, method, None, chosen.seeds) for method in chosen.methods]
     for variant, about in settings.study.variants.items():
         own = study.changed(settings, variant)

@@ -28,6 +28,7 @@ from llmesr.models.scoring import (
 from llmesr.paths import artifact, replacing, results
 from llmesr.prepare.dataset import Dataset, Targets, read_frame, save_frame, save_json, sequences, targets
 from llmesr.prepare.split import draw_negatives
+from llmesr.published import UNTRAINED
 from llmesr.settings import Settings
 
 
@@ -52,10 +53,6 @@ class Evaluation:
     timings: pl.DataFrame
     significance: pl.DataFrame
     ranks: pl.DataFrame
-
-
-UNTRAINED = "untrained"
-"""Stands in the column `backbone` of a reference, which has none."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Stages 06 and later: one notebook a question; everything is derived from `metrics.csv` and `timings.csv`."""
 
+from llmesr.published import UNTRAINED
+
 METHOD_NAMES = {
     "popularity": "Popularity",
     "item_knn": "Item-kNN",
@@ -16,4 +18,4 @@ METHOD_NAMES = {
     "dualmatch": "DualMatch",
     "multiview": "Multi-view",
 }
-BACKBONE_NAMES = {"untrained": "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}
+BACKBONE_NAMES = {UNTRAINED: "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}

@@ -6,6 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llmesr.plotting import PALETTE, alone
+from llmesr.published import UNTRAINED
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
 
 TAILS = {
@@ -30,7 +31,7 @@ def by_group(
         families: for each family the label of its horizontal axis, its groups, and what to call them.
         title: of the figure.
     """
-    trained = pl.col("backbone") != "untrained"  # references have no panel: they would be bars of one kind each
+    trained = pl.col("backbone") != UNTRAINED  # references have no panel: they would be bars of one kind each
     kept = metrics.filter(trained, protocol=protocol, metric=metric).with_columns(
         pl.col("method").replace(METHOD_NAMES), pl.col("backbone").replace(BACKBONE_NAMES)
     )

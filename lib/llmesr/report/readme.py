@@ -8,6 +8,7 @@ import polars as pl
 from llmesr import published
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, results
+from llmesr.published import UNTRAINED
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, diversity, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
@@ -98,7 +99,7 @@ def short_table(name: str) -> str:
         for *key, mean in kept.group_by("backbone", "method", "protocol", "group").agg(pl.mean("value")).iter_rows()
     }
     methods = kept["method"].unique(maintain_order=True).to_list()
-    backbones = [one for one in kept["backbone"].unique(maintain_order=True) if one != "untrained"]
+    backbones = [one for one in kept["backbone"].unique(maintain_order=True) if one != UNTRAINED]
     heads, rows = [], {method: f"| {METHOD_NAMES[method]} |" for method in methods}
     for protocol, called in SHORT.items():
         for backbone in backbones:
@@ -112,7 +113,7 @@ def _overall_and_tail(means: dict, methods: list[str], backbone: str, protocol: 
     """Write a column of `short_table`, the best of each in bold; what has no backbone stands in every column."""
     cells = dict.fromkeys(methods, "")
     for group in ("overall", "tail_item"):
-        anyway = {method: means.get(("untrained", method, protocol, group)) for method in methods}
+        anyway = {method: means.get((UNTRAINED, method, protocol, group)) for method in methods}
         of = {method: means.get((backbone, method, protocol, group), anyway[method]) for method in methods}
         best = max(mean for mean in of.values() if mean is not None)
         for method, mean in of.items():
