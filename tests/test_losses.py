@@ -107,6 +107,23 @@ def test_losses_in_blocks_are_those_of_all_positions_and_so_are_gradients(monkey
             torch.testing.assert_close(whole, blocks, msg=kind)
 
 
+@pytest.mark.parametrize("numbers", [2**23, 100])
+def test_scoring_the_whole_table_is_scoring_the_candidates_and_so_are_gradients(numbers, monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK_NUMBERS", numbers)
+    torch.manual_seed(0)
+    positives, negatives = torch.randint(30, (17,)), torch.randint(30, (17, 4))  # 30 rows: 7.5 a candidate
+    found = []
+    for rows_a_candidate in (0, 7, 8):
+        monkeypatch.setattr(losses, "ROWS_A_CANDIDATE", rows_a_candidate)
+        states, table = (torch.randn(n, 8, generator=torch.manual_seed(n), requires_grad=True) for n in (17, 30))
+        value = gbce(states, table, positives, negatives, 30, 0.75)
+        found.append((value, *torch.autograd.grad(value, (states, table))))
+    gathered, still_gathered, at_once = found
+    assert all(map(torch.equal, gathered, still_gathered))
+    for one, other in zip(gathered, at_once, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 KINDS = {
     "bce": lambda weights: bce(STATES, TABLE, POSITIVES, NEGATIVES, weights),
     "gbce": lambda weights: gbce(STATES, TABLE, POSITIVES, NEGATIVES, 9, 0.75, weights),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 import polars as pl
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from llmesr.embed.prompts import NOT_ATTRIBUTES
 from llmesr.recommend.explain import Explanation
@@ -39,6 +39,14 @@ def reason(why: Explanation) -> str:
 def told(recommender: Recommender, history: Sequence[str]) -> pl.DataFrame:
     """Lay out a history, latest first: `title`, `bought`, `long tail`, `details`."""
     return _about(recommender.items[[recommender.rows[item] - 1 for item in reversed(history)]])
+
+
+def table(frame: pl.DataFrame) -> Markdown:
+    """Lay out a frame for people: all of it, without types and quotation marks."""
+    plain = {"tbl_hide_column_data_types": True, "tbl_hide_dataframe_shape": True, "tbl_formatting": "MARKDOWN"}
+    whole = {"tbl_rows": -1, "tbl_cols": -1, "tbl_width_chars": -1, "fmt_str_lengths": 1000}
+    with pl.Config(**plain, **whole):
+        return Markdown(str(frame.with_columns(pl.col(pl.String).str.replace_all("|", "\\|", literal=True))))
 
 
 def _about(items: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +94,6 @@ def _by_title(recommender: Recommender) -> dict[str, str]:
 
 
 def _show(first: Recommender, recommenders: dict[str, Recommender], history: list[str], k: int) -> None:
-    with pl.Config(tbl_rows=k, fmt_str_lengths=60, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
-        display(widgets.HTML("<b>History</b>, latest first"), told(first, history).head(k))
-        for name, listed in side_by_side(recommenders, history, k).items():
-            display(widgets.HTML(f"<b>{name}</b>"), listed)
+    display(widgets.HTML("<b>History</b>, latest first"), table(told(first, history).head(k)))
+    for name, listed in side_by_side(recommenders, history, k).items():
+        display(widgets.HTML(f"<b>{name}</b>"), table(listed))

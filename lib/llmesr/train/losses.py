@@ -19,6 +19,8 @@ from llmesr.train.negatives import NegativeSampler
 
 BLOCK_NUMBERS = 2**23
 """Numbers that a block may hold at once (32 MB): scores, or vectors of candidates."""
+ROWS_A_CANDIDATE = 16
+"""Up to so many rows of the table a candidate, scoring all of them is faster than gathering candidates' vectors."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,18 @@ def _binary(
     of_negative: float,
     weights: Tensor | None,
 ) -> Tensor:
+    at_once = len(table) <= ROWS_A_CANDIDATE * negatives.shape[1]
+
     def block(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         positive = (states * F.embedding(positives, table)).sum(-1)
-        negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
+        if at_once:
+            negative = (states @ table.T).gather(1, negatives)
+        else:
+            negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
         return of_positive * F.softplus(-positive) + of_negative * F.softplus(negative).sum(1)
 
-    return _in_blocks(block, negatives.shape[1] * table.shape[1], weights, states, positives, negatives)
+    numbers = len(table) if at_once else negatives.shape[1] * table.shape[1]
+    return _in_blocks(block, numbers, weights, states, positives, negatives)
 
 
 def cross_entropy(
