@@ -29,10 +29,12 @@ class NegativeSampler:
     def draw(self, users: Tensor, negatives: int) -> Tensor:
         """Draw (n, negatives) item ids for users (n,); what a user has had is drawn again until none is left."""
         drawn = torch.randint(1, self.n_items + 1, (len(users), negatives), device=users.device)
-        base = (users * (self.n_items + 1))[:, None]
-        while (had := self._had(base + drawn) & ~self.saturated[users][:, None]).any():
-            again = torch.randint(1, self.n_items + 1, (int(had.sum()),), device=users.device)
-            drawn = drawn.masked_scatter(had, again)
+        base, flat = users * (self.n_items + 1), drawn.view(-1)
+        had = self._had(base[:, None] + drawn) & ~self.saturated[users][:, None]
+        wrong = had.flatten().nonzero().squeeze(1)
+        while len(wrong):
+            flat[wrong] = torch.randint(1, self.n_items + 1, (len(wrong),), device=users.device)
+            wrong = wrong[self._had(base[wrong // negatives] + flat[wrong])]
         return drawn
 
     def draw_for_all(self, negatives: int) -> Tensor:
