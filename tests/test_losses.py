@@ -7,7 +7,7 @@ import torch
 from conftest import ragged
 from llmesr.models.ragged import Ragged
 from llmesr.settings import load
-from llmesr.train import losses
+from llmesr.train import losses, negatives
 from llmesr.train.losses import RankingLoss, bce, cross_entropy, gbce, sampled_softmax
 from llmesr.train.negatives import NegativeSampler
 
@@ -22,6 +22,16 @@ def test_training_negatives_were_never_had(data):
     for user, items in zip(users.tolist(), drawn.tolist(), strict=True):
         assert not set(items) & set(data.train[user])
     assert len(drawn.unique()) == data.n_items
+
+
+def test_the_same_is_drawn_whether_a_table_or_a_search_tells_what_was_had(data, monkeypatch):
+    sequences = Ragged.of(data.train.items, data.train.lengths)
+    users, drawn = torch.arange(data.n_users).repeat(5), []
+    for most in (0, negatives.MOST_PAIRS):
+        monkeypatch.setattr(negatives, "MOST_PAIRS", most)
+        torch.manual_seed(0)
+        drawn.append(NegativeSampler(sequences, data.n_items).draw(users, 7))
+    assert torch.equal(*drawn)
 
 
 def test_a_user_who_had_everything_gets_anything():

@@ -8,7 +8,7 @@ import torch
 from conftest import ragged, states_of
 from llmesr.errors import InputError
 from llmesr.models import scoring
-from llmesr.models.backbones import BACKBONES
+from llmesr.models.backbones import BACKBONES, gru4rec
 from llmesr.models.methods import METHODS
 from llmesr.models.scoring import full_ranks, item_table, recommend, represent, sampled_ranks
 
@@ -62,13 +62,23 @@ def test_a_cloze_is_fused_from_both_sides_whatever_the_switch(build):
     assert not build("bert4rec", methods__llmesr__fusion_causal=True).view.causal
 
 
-def test_gru_equals_pytorch_on_each_sequence(build):
-    model = build("gru4rec", "none")
-    whole = ragged([3, 4, 5], [7], [1, 2])
-    x = torch.randn(6, 2, 32)
+@pytest.mark.parametrize("stretch", [1, 2, 3, 8])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gru_equals_pytorch_on_each_sequence_and_so_do_gradients(build, stretch, layers, monkeypatch):
+    monkeypatch.setattr(gru4rec, "STRETCH", stretch)
+    model = build("gru4rec", "none", backbones__gru4rec__layers=layers)
+    whole = ragged([3, 4, 5], [7], [], [1, 2, 8, 9, 3])
+    x = torch.randn(9, 2, 32, requires_grad=True)
+    alone = x.new_empty(x.shape)
+    for rows, view in itertools.product([slice(0, 3), slice(3, 4), slice(4, 9)], range(2)):
+        alone[rows, view] = model.backbone.gru(x[rows, view][None])[0][0]
     found = model.backbone.encode(x, whole)
-    for rows, view in itertools.product([slice(0, 3), slice(3, 4), slice(4, 6)], range(2)):
-        torch.testing.assert_close(found[rows, view], model.backbone.gru(x[rows, view][None])[0][0])
+    torch.testing.assert_close(found, alone)
+    read = ragged([3, 4, 5], [7], [1, 2, 8, 9, 3])
+    assert torch.equal(model.backbone.encode(x, read, last_only=True), model.backbone.encode(x, read)[[2, 3, 8]])
+    weights = torch.randn(9, 2, 32)
+    gradients = [torch.autograd.grad((states * weights).sum(), x)[0] for states in (found, alone)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_positions_count_back_from_the_latest_item(build):

@@ -27,9 +27,6 @@ def test_ragged_operations_by_hand():
     assert whole.take(torch.tensor([2, 0]), latest=torch.tensor([1, 2])).items.tolist() == [6, 2, 3]
     prefixes = whole.prefixes(torch.tensor([4, 2, 3]), latest=2)
     assert (prefixes.items.tolist(), prefixes.lengths.tolist()) == ([5, 2, 3, 4], [1, 2, 1])
-    order, sizes = whole.time_major
-    assert whole.items[order].tolist() == [1, 5, 4, 2, 6, 3]
-    assert sizes.tolist() == [3, 2, 1]
 
 
 def test_occurrences_and_samples():

@@ -15,7 +15,7 @@ from llmesr.models.ragged import Ragged
 from llmesr.paths import artifact, checkpoint_file, run_folder
 from llmesr.prepare.dataset import Targets
 from llmesr.train import checkpoint, loop, losses
-from llmesr.train.loop import Task, step_loss, validate
+from llmesr.train.loop import Task, distinct, step_loss, validate
 from llmesr.train.losses import RankingLoss
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
@@ -301,3 +301,9 @@ def test_users_with_one_item_are_taught_but_predict_nothing(given):
     assert loss.item() > 0
     model.settings = model.settings.model_copy(update={"alpha": 0.0})
     assert step_loss(model, task, ranking, torch.tensor([0, 1]), ALONE).item() == 0
+
+
+def test_distinct_ids_and_their_places_are_those_of_unique():
+    ids = torch.tensor([5, 2, 5, 0, 7])
+    for found, expected in zip(distinct(ids, 9), ids.unique(return_inverse=True), strict=True):
+        assert torch.equal(found, expected)

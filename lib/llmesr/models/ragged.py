@@ -133,16 +133,3 @@ class Ragged:
             real = column < self.lengths[rows, None]
             groups.append(Group(rows, self.offsets[rows, None] + torch.where(real, column, 0), real))
         return groups
-
-    @cached_property
-    def time_major(self) -> tuple[Tensor, Tensor]:
-        """The order in which a recurrent net reads: all first positions of the longest-first sequences, all second, ….
-
-        Returns:
-            (N,) rows in that order, and (T,) on the CPU how many sequences are still there at each step.
-        """
-        longest_first = torch.argsort(self.lengths, descending=True, stable=True)
-        rank = torch.empty_like(longest_first)
-        rank[longest_first] = torch.arange(len(rank), device=rank.device)
-        order = torch.argsort(self.column * len(rank) + rank[self.row])
-        return order, torch.bincount(self.column).cpu()

@@ -74,7 +74,7 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
     predicts = batch.targets.nonzero().squeeze(1)
     asked = [batch.inputs.items, batch.targets[predicts], candidates]
     # each item is turned into its vector once, however often it occurs in the step
-    items, place = torch.cat([part.flatten() for part in asked]).unique(return_inverse=True)
+    items, place = distinct(torch.cat([part.flatten() for part in asked]), task.n_items + 2)
     read, positives, compared = place.split([part.numel() for part in asked])
     table = model.item_vectors(items)  # (M, W)
     states = model.states(batch.inputs, F.embedding(read, table))  # (N, W)
@@ -90,6 +90,13 @@ def step_loss(model: Method, task: Task, ranking: RankingLoss, users: Tensor, te
     if extra is None or not len(batch.represented):
         return loss
     return loss + extra * (len(batch.represented) / len(whole.represented))
+
+
+def distinct(ids: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    """Do what `ids.unique(return_inverse=True)` does to ids (n,) from 0 to `end` - 1, without sorting them."""
+    there = torch.zeros(end, dtype=torch.bool, device=ids.device)
+    there[ids] = True
+    return there.nonzero().squeeze(1), (there.cumsum(0) - 1)[ids]
 
 
 def overview(model: Method, task: Task, seed: int, epoch: int, team: Team) -> Overview:

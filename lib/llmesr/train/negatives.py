@@ -5,6 +5,9 @@ from torch import Tensor
 
 from llmesr.models.ragged import Ragged
 
+MOST_PAIRS = 2**27
+"""Pairs of a user and an item up to which a table tells who had what (a byte a pair); beyond, a search does."""
+
 
 class NegativeSampler:
     """Draws items uniformly from those a user has not had in training, or by popularity for all users at once.
@@ -19,6 +22,11 @@ class NegativeSampler:
     def __init__(self, sequences: Ragged, n_items: int) -> None:
         self.keys = (sequences.row * (n_items + 1) + sequences.items).unique()
         self.n_items = n_items
+        pairs = len(sequences.lengths) * (n_items + 1)
+        self._table = None
+        if pairs <= MOST_PAIRS:
+            self._table = torch.zeros(pairs, dtype=torch.bool, device=self.keys.device)
+            self._table[self.keys] = True
         counts = torch.bincount(self.keys // (n_items + 1), minlength=len(sequences.lengths))
         self.saturated = counts >= n_items  # users who had everything: any item is as good
         self.counts = torch.bincount(sequences.items, minlength=n_items + 1)[1:].double()
@@ -43,5 +51,7 @@ class NegativeSampler:
         return torch.searchsorted(self._edges, lottery).clamp(max=self.n_items - 1) + 1
 
     def _had(self, keys: Tensor) -> Tensor:
+        if self._table is not None:
+            return self._table[keys]
         place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
         return self.keys[place] == keys

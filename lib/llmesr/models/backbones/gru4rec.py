@@ -3,11 +3,13 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from llmesr.models.ragged import Ragged
 from llmesr.settings import Gru4Rec as Gru4RecSettings
 from llmesr.settings import Model
+
+STRETCH = 8
+"""Steps that are read at once."""
 
 
 class GRU4Rec(nn.Module):
@@ -23,12 +25,26 @@ class GRU4Rec(nn.Module):
         return x
 
     def encode(self, x: Tensor, sequences: Ragged, *, last_only: bool = False) -> Tensor:
-        """Read (N, …, D) from left to right: states (N, …, D), or the last ones (B, …, D)."""
-        order, batch_sizes = sequences.time_major
-        views = x[0].numel() // x.shape[-1]
-        data = F.embedding(order, x.flatten(1)).view(-1, x.shape[-1])  # (N · views, D), a step's sequences together
-        states = self.gru(PackedSequence(data, batch_sizes * views))[0].data
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
-        wanted = back[sequences.last] if last_only else back
-        return F.embedding(wanted, states.view(len(x), -1)).view(-1, *x.shape[1:])
+        """Read (N, …, D) from left to right: states (N, …, D), or the last ones (B, …, D).
+
+        A stretch of steps at a time, by the sequences that go on so far, the longest first. PyTorch's packed sequences
+        would do without the padding at a sequence's end, but on a CPU their gradient takes steps × N work.
+        """
+        longest_first = torch.argsort(sequences.lengths, descending=True, stable=True)
+        first, lengths = sequences.offsets[longest_first, None], sequences.lengths[longest_first, None]
+        flat, views = x.flatten(1), x[0].numel() // x.shape[-1]
+        place = torch.empty(len(x), dtype=torch.int64, device=x.device)
+        found, n_found, hidden = [], 0, None
+        for step in range(0, int(lengths.max()), STRETCH):
+            reading = int((lengths > step).sum())
+            steps = torch.arange(step, min(step + STRETCH, int(lengths.max())), device=x.device)
+            real = steps < lengths[:reading]
+            index = first[:reading] + steps.minimum(lengths[:reading] - 1)  # who has ended reads its last item again
+            items = F.embedding(index, flat).unflatten(-1, (views, -1)).transpose(1, 2).flatten(0, 1)
+            before = None if hidden is None else hidden[:, : reading * views].contiguous()
+            states, hidden = self.gru(items, before)  # (reading · views, steps, D)
+            found.append(states.unflatten(0, (reading, views)).transpose(1, 2).reshape(real.numel(), -1))
+            place[index[real]] = real.flatten().nonzero().squeeze(1) + n_found
+            n_found += real.numel()
+        wanted = place[sequences.last] if last_only else place
+        return F.embedding(wanted, torch.cat(found)).view(-1, *x.shape[1:])
