@@ -60,6 +60,15 @@ def test_a_table_and_a_figure_may_have_another_reference():
     assert figure.axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.15)
 
 
+def test_a_second_comparison_has_a_mark_of_its_own():
+    against_both = pl.concat([TESTS, TESTS.with_columns(against=pl.lit("more"))])
+    lines = studies.table(METRICS, LABELS, against_both, "sampled100", "NDCG@10", second="more").splitlines()
+    assert "0.1500 ± 0.0000†‡ |" in lines[3]
+    only = studies.table(METRICS, LABELS, against_both.filter(against="more"), "sampled100", "NDCG@10", second="more")
+    assert "0.1500 ± 0.0000‡ |" in only
+    assert "‡" not in studies.table(METRICS, LABELS, against_both, "sampled100", "NDCG@10")
+
+
 def test_dots_stand_at_the_means_and_the_line_at_the_full_model():
     figure = studies.dots(METRICS, LABELS, "sampled100", "NDCG@10")
     overall, tail = figure.axes

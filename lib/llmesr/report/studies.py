@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llmesr.plotting import ACCENT, MARK, alone
-from llmesr.report.tables import FLAG, over_seeds
+from llmesr.report.tables import FLAG, SECOND_FLAG, over_seeds
 
 FULL = "full"
 """What LLM-ESR as it is, is called among its variants."""
@@ -20,16 +20,19 @@ def table(
     protocol: str,
     metric: str,
     reference: str = FULL,
+    second: str | None = None,
 ) -> str:
     """Lay out one metric by group, a row a variant: mean ± standard deviation over seeds.
 
     Args:
         metrics: of the variants and of `full`.
         labels: what each variant is called, in the order of the rows.
-        tests: comparisons with the reference; a dagger marks a significant difference.
+        tests: comparisons with the reference, and the second one; a dagger, a double one, marks a significant
+            difference.
         protocol: `sampled100` or `full`.
         metric: e.g. `NDCG@10`.
         reference: the variant, or `full`, that the others are compared with.
+        second: another variant that they are compared with as well; with the reference it is compared in its own row.
 
     Returns:
         a Markdown table; the last column is the change of the overall mean against the reference.
@@ -38,15 +41,15 @@ def table(
         (method, group): (mean, std)
         for _, method, group, mean, std, _ in over_seeds(metrics, protocol, metric).iter_rows()
     }
-    sure = tests.filter("significant", protocol=protocol, metric=metric, against=reference)
-    flagged = set(sure.select("method", "group").iter_rows())
+    sure = tests.filter("significant", protocol=protocol, metric=metric)
+    flagged = set(sure.select("method", "group", "against").iter_rows())
     lines = [f"| Variant | {' | '.join(COLUMNS.values())} | Change |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
     for method, label in labels.items():
         cells = []
         for group in COLUMNS:
             mean, std = means.get((method, group), (None, None))
-            dagger = FLAG * ((method, group) in flagged)
-            cells.append("–" if mean is None else f"{mean:.4f} ± {std:.4f}{dagger}")
+            flags = FLAG * ((method, group, reference) in flagged) + SECOND_FLAG * ((method, group, second) in flagged)
+            cells.append("–" if mean is None else f"{mean:.4f} ± {std:.4f}{flags}")
         change = means[method, "overall"][0] / means[reference, "overall"][0] - 1
         lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
     return "\n".join(lines)

@@ -26,8 +26,8 @@ def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFram
     )
 
 
-FLAG = "†"
-"""Marks what differs from the plain backbone by more than luck."""
+FLAG, SECOND_FLAG = "†", "‡"
+"""Mark what differs by more than luck: from the plain backbone or whatever a table compares with; from another one."""
 
 
 def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFrame | None = None) -> str:
