@@ -18,7 +18,9 @@ SHORT = {"sampled100": "of 100", "full": "of all"}
 """Protocols of the short tables, and what to call them."""
 STUDIES = {
     "complete-journey": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
+    "movielens-100k": ("stronger",),
 }
+"""Studies whose tables are shown, of each dataset."""
 BENCHMARKS = {
     "epoch_seconds": "an epoch",
     "evaluation_seconds": "full ranking",
