@@ -19,6 +19,7 @@ SHORT = {"sampled100": "of 100", "full": "of all"}
 STUDIES = {
     "complete-journey": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
     "movielens-100k": ("stronger",),
+    "office-products": ("stronger",),
 }
 """Studies whose tables are shown, of each dataset."""
 BENCHMARKS = {
