@@ -1,6 +1,7 @@
 """Recommenders to use: they say what evaluation ranks, need nothing but their folder, and take in new items."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from llmesr import Recommender, embed, recommend, train
 from llmesr.errors import InputError
 from llmesr.models.methods import METHODS
 from llmesr.models.scoring import full_ranks, item_table, represent, rescorer
-from llmesr.recommend import newcomers
+from llmesr.recommend import look, newcomers
 from llmesr.settings import Settings
 from scipy.sparse import csr_matrix
 
@@ -313,3 +314,13 @@ def test_the_stage_saves_every_method_and_lists_by_the_first(tiny: Settings, dat
     listed = pl.read_parquet(first.parent / "lists.parquet")
     assert listed.group_by("user_id").len()["len"].unique().to_list() == [settings.recommend.k]
     assert Recommender.load(first).about["method"] == "llminit"
+
+
+def test_a_table_for_people_has_all_rows_and_whole_titles_without_quotes():
+    frame = pl.DataFrame({"rank": range(1, 31), "title": ["a|b " + "long " * 40, *map(str, range(29))]})
+    head, rule, first, *others = look.table(frame).data.splitlines()
+    assert [cell.strip() for cell in head.split("|")] == ["", "rank", "title", ""]
+    assert set(rule) == set("|-")
+    assert re.fullmatch(r"\| 1 +\| a\\\|b (long ){40} *\|", first)
+    assert len(others) == 29
+    assert '"' not in "".join(others)
