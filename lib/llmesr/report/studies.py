@@ -72,6 +72,7 @@ def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: s
             )  # fmt: skip
             axis.axvline(rows.filter(method=labels[reference])["value"].mean(), color=MARK, linestyle="--")
             axis.set(xlabel=f"{metric} ({protocol})", ylabel="", title=title)
+            axis.locator_params(axis="x", nbins=6)  # more would touch each other
     return alone(figure)
 
 
