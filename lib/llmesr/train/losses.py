@@ -148,8 +148,8 @@ def _binary(
             negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
         return of_positive * F.softplus(-positive) + of_negative * F.softplus(negative).sum(1)
 
-    numbers = len(table) if at_once else negatives.shape[1] * table.shape[1]
-    return _in_blocks(block, numbers, weights, states, positives, negatives)
+    K, (M, W) = negatives.shape[1], table.shape
+    return _in_blocks(block, M + K if at_once else K * W, weights, states, positives, negatives)
 
 
 def cross_entropy(

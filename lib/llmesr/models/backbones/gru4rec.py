@@ -11,7 +11,7 @@ from llmesr.settings import Gru4Rec as Gru4RecSettings
 from llmesr.settings import Model
 
 STRETCH = 8
-"""Steps that are read at once."""
+"""Steps that are read at once: more are fewer calls, and more padding where sequences end."""
 
 
 class GRU4Rec(nn.Module):
