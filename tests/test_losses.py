@@ -134,6 +134,14 @@ def test_scoring_the_whole_table_is_scoring_the_candidates_and_so_are_gradients(
         torch.testing.assert_close(one, other)
 
 
+def test_a_block_stays_small_where_candidates_outnumber_the_table(monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK_NUMBERS", 100)
+    real, sizes = torch.nn.functional.softplus, []
+    monkeypatch.setattr(losses.F, "softplus", lambda x: sizes.append(x.numel()) or real(x))
+    gbce(torch.randn(17, 8), torch.randn(5, 8), torch.randint(5, (17,)), torch.randint(5, (17, 40)), 5, 0.75)
+    assert max(sizes) <= 100
+
+
 KINDS = {
     "bce": lambda weights: bce(STATES, TABLE, POSITIVES, NEGATIVES, weights),
     "gbce": lambda weights: gbce(STATES, TABLE, POSITIVES, NEGATIVES, 9, 0.75, weights),
