@@ -1,13 +1,12 @@
 """Sequences without padding, attention over them, and dropout."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from conftest import ragged
 from llmesr.models.attention import SelfAttention, attend, attention_map
 from llmesr.models.dropout import Dropout
+from llmesr.models.move import Move, places_of
 from llmesr.models.ragged import SHORT, Ragged
 
 # --- ragged sequences ---
@@ -76,12 +75,18 @@ def test_attention_equals_the_textbook(causal, heads):
     torch.manual_seed(0)
     lengths = [1, 5, SHORT + 4, 2, 40]
     whole = ragged(*[np.ones(n, int) for n in lengths])
-    q, k, v = torch.randn(3, len(whole.items), 2, 8)  # two views
+    q, k, v = inputs = torch.randn(3, len(whole.items), 2, 8, requires_grad=True).unbind()  # two views
     found = attend(q, torch.cat([k, v], -1), heads, whole, causal)
-    parts = [x.split(lengths) for x in (q, k, v)]
-    for i, view in itertools.product(range(len(lengths)), range(2)):
-        expected = plain_attention(*(part[i][:, view] for part in parts), heads, causal)
-        torch.testing.assert_close(found.split(lengths)[i][:, view], expected)
+    parts = [x.split(lengths) for x in inputs]
+    by_view = [
+        torch.cat([plain_attention(*(part[i][:, view] for part in parts), heads, causal) for i in range(len(lengths))])
+        for view in range(2)
+    ]
+    expected = torch.stack(by_view, 1)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    mine, textbook = (torch.autograd.grad((out * weight).sum(), inputs) for out in (found, expected))
+    torch.testing.assert_close(mine, textbook)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -90,8 +95,9 @@ def test_padding_that_is_attended_to_equals_zero_vectors_on_the_left(causal):
     torch.manual_seed(0)
     lengths, T, hidden = (3, 1, 20, 24), 24, 8
     attention = SelfAttention(hidden, heads=2, dropout=0.0, padded_to=T).eval()
+    torch.nn.init.normal_(attention.key_value.bias)
     whole, x = ragged(*[[1] * n for n in lengths]), torch.randn(sum(lengths), 2, hidden)
-    found = attention(x, x, whole, causal)
+    found, by_hand = attention(x, x, whole, causal), []
     for part, mine in zip(x.split(lengths), found.split(lengths), strict=True):
         zeros = torch.zeros(T - len(part), 2, hidden)
         padded = torch.cat([zeros, part])
@@ -100,6 +106,30 @@ def test_padding_that_is_attended_to_equals_zero_vectors_on_the_left(causal):
             k, v = attention.key_value(padded[:, view]).chunk(2, -1)
             expected = attention.out(plain_attention(q, k, v, 2, causal))[len(zeros) :]
             torch.testing.assert_close(mine[:, view], expected, atol=1e-5, rtol=1e-4)
+            by_hand.append(expected.square().sum())
+    weights = list(attention.parameters())  # the zero vectors' key and value among them
+    ours, plain = (torch.autograd.grad(loss, weights) for loss in (found.square().sum(), sum(by_hand)))
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_are_fetched_from_where_the_rows_went():
+    """Rows 0 and 1 fill a place each, row 2 two of them; place 1 is padding's."""
+    there, shared = torch.tensor([1, 0, 2, 0, 2]), torch.tensor([[2, 4]])
+    back = places_of(there, torch.tensor([True, False, False, True, False]), 3)
+    assert back.tolist()[:2] == [3, 0]
+    x, gradient = torch.randn(3, 2, requires_grad=True), torch.randn(5, 2)
+    gradient[1] = 0
+    for moved in (Move(there, back, shared=shared)(x), x[there]):
+        x.grad = None
+        moved.backward(gradient)
+        torch.testing.assert_close(x.grad, torch.stack([gradient[3], gradient[0], gradient[2] + gradient[4]]))
+    there = torch.tensor([1, 0, 0])
+    back = places_of(there, torch.tensor([True, False, True]), 2)
+    y = torch.randn(3, 2, requires_grad=True)
+    out = Move(back, there, blank=torch.tensor([1]))(y)
+    assert torch.equal(out, y[[2, 0]])
+    (out * torch.tensor([[3.0], [5.0]])).sum().backward()
+    assert y.grad[:, 0].tolist() == [5, 0, 3]
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -58,14 +58,14 @@ def attend(
     cells = key_value.reshape(-1, d)
     if padding is not None:
         cells = torch.cat([cells, padding.key_value.view(-1, d)])
-    # rows are gathered with `embedding`, whose gradient is fast and deterministic, and lie as the products want them
-    asked = F.embedding(layout.queries, q.reshape(-1, d)).split(layout.query_cells)
-    answers = F.embedding(layout.keys_values, cells).split(layout.key_value_cells)
+    # pieces lie as the products want them, so that these need no copy
+    asked = layout.queries(q.reshape(-1, d)).split(layout.query_cells)
+    answers = layout.keys_values(cells).split(layout.key_value_cells)
     mixed = [
         _mix(queries.view(b, h, -1, d), pairs.view(2, b, h, -1, d), mask, dropout)
         for queries, pairs, mask, (b, h) in zip(asked, answers, layout.masks, layout.shapes, strict=True)
     ]
-    return F.embedding(layout.place, torch.cat([out.reshape(-1, d) for out in mixed])).view_as(q)
+    return layout.answers(torch.cat([out.reshape(-1, d) for out in mixed])).view_as(q)
 
 
 def _mix(queries: Tensor, keys_values: Tensor, mask: Tensor, dropout: Dropout | None) -> Tensor:

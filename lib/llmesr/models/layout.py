@@ -8,8 +8,10 @@ indices; the layers of a model share it.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from llmesr.models.move import Move, places_of
 from llmesr.models.ragged import Group, Ragged
 
 
@@ -19,21 +21,21 @@ class Layout:
 
     Attributes:
         shapes: b and h of each rectangle.
-        queries: (cells,) the piece of the queries that fills each cell.
-        keys_values: (cells,) the piece of the keys or values that fills each: a rectangle's keys, then its values.
+        queries: pieces of the queries to cells.
+        keys_values: pieces of the keys and values to cells: a rectangle's keys, then its values.
+        answers: cells to the pieces (N or B, h) of the queries that asked.
         query_cells: how many cells of queries each rectangle has.
         key_value_cells: how many cells of keys and values.
         masks: what is added to a rectangle's logits, (b, 1, 1 or T, T): 0 where a position is seen, -∞ where not.
-        place: (N or B, h) the cell in which the answer for each query lies.
     """
 
     shapes: list[tuple[int, int]]
-    queries: Tensor
-    keys_values: Tensor
+    queries: Move
+    keys_values: Move
+    answers: Move
     query_cells: list[int]
     key_value_cells: list[int]
     masks: list[Tensor]
-    place: Tensor
 
 
 def layout_of(
@@ -57,32 +59,39 @@ def layout_of(
 
 def _lay_out(sequences: Ragged, views: int, heads: int, causal: bool, padded_to: int | None, last_only: bool) -> Layout:
     h, device = views * heads, sequences.items.device
+    n_queries, n_pairs = len(sequences.lengths if last_only else sequences.items) * h, len(sequences.items) * 2 * h
     each = torch.arange(h, device=device)
     keys = each + each // heads * heads  # a view's keys are followed by its values
-    shapes, queries, pairs, masks, start = [], [], [], [], 0
-    place = torch.empty(len(sequences.lengths if last_only else sequences.items), h, dtype=torch.int64, device=device)
+    shapes, queries, asking, pairs, asked, masks = [], [], [], [], [], []
     for group in sequences.groups:
-        asking = group.rows[:, None] if last_only else group.index  # (b, 1 or T)
-        cells = asking[:, None] * h + each[:, None]  # (b, h, 1 or T)
-        queries.append(cells)
-        pairs.append(_pairs(group, keys, heads, None if padded_to is None else len(sequences.items) * 2 * h))
+        rows = group.rows[:, None] if last_only else group.index  # (b, 1 or T)
+        real = torch.ones_like(rows, dtype=torch.bool) if last_only else group.real
+        queries.append((rows[:, None] * h + each[:, None]).flatten())  # of (b, h, 1 or T)
+        asking.append(real[:, None].expand(-1, h, -1).flatten())
+        cells = _pairs(group, keys, heads, None if padded_to is None else n_pairs)  # (2, b, h, T or T + 1)
+        real = F.pad(group.real, (0, cells.shape[-1] - group.real.shape[1]))  # zero vectors are none of the N
+        pairs.append(cells.flatten())
+        asked.append(real[:, None].expand_as(cells).flatten())
         masks.append(_mask(group, causal and not last_only, padded_to))
         shapes.append((len(group.rows), h))
-        answers = torch.arange(start, start + cells.numel(), device=device).view_as(cells).transpose(1, 2)
-        if last_only:
-            place[group.rows] = answers[:, 0]
-        else:
-            place[group.index[group.real]] = answers[group.real]
-        start += cells.numel()
+    query, real_query, pair, real_pair = (torch.cat(parts) for parts in (queries, asking, pairs, asked))
+    place = places_of(query, real_query, n_queries)
+    zeros = None if padded_to is None else _zero_cells(pair, n_pairs, 2 * heads)
     return Layout(
         shapes,
-        torch.cat([part.flatten() for part in queries]),
-        torch.cat([part.flatten() for part in pairs]),
-        [part.numel() for part in queries],
-        [part.numel() for part in pairs],
+        Move(query, place),
+        Move(pair, places_of(pair, real_pair, n_pairs + (0 if zeros is None else len(zeros))), shared=zeros),
+        Move(place, query, blank=(~real_query).nonzero().squeeze(1)),
+        [len(part) for part in queries],
+        [len(part) for part in pairs],
         masks,
-        place,
     )
+
+
+def _zero_cells(pair: Tensor, first: int, pieces: int) -> Tensor:
+    """Find the cells that each piece of the zero vectors' key and value fills, those from `first` on: (pieces, r)."""
+    cells = (pair >= first).nonzero().squeeze(1)
+    return cells[pair[cells].argsort(stable=True)].view(pieces, -1)
 
 
 def _pairs(group: Group, keys: Tensor, heads: int, zero_vector: int | None) -> Tensor:
