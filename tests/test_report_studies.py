@@ -50,6 +50,12 @@ def test_table_of_variants_by_hand():
     assert lines[3] == "| w/o something | 0.1500 ± 0.0000† | 0.1000 ± 0.0000 | – | – | -50.0% |"
 
 
+def test_one_seed_has_no_deviation():
+    lines = studies.table(METRICS.filter(seed=0), LABELS, TESTS, "sampled100", "NDCG@10").splitlines()
+    assert lines[2] == "| LLM-ESR | 0.2000 | 0.1000 | – | – |  |"
+    assert lines[3] == "| w/o something | 0.1500† | 0.1000 | – | – | -25.0% |"
+
+
 def test_a_table_and_a_figure_may_have_another_reference():
     text = studies.table(METRICS, LABELS, TESTS, "sampled100", "NDCG@10", "less")
     assert text.splitlines()[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – | +100.0% |"

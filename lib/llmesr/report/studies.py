@@ -38,8 +38,8 @@ def table(
         a Markdown table; the last column is the change of the overall mean against the reference.
     """
     means = {
-        (method, group): (mean, std)
-        for _, method, group, mean, std, _ in over_seeds(metrics, protocol, metric).iter_rows()
+        (method, group): (mean, f" ± {std:.4f}" if seeds > 1 else "")
+        for _, method, group, mean, std, seeds in over_seeds(metrics, protocol, metric).iter_rows()
     }
     sure = tests.filter("significant", protocol=protocol, metric=metric)
     flagged = set(sure.select("method", "group", "against").iter_rows())
@@ -47,9 +47,9 @@ def table(
     for method, label in labels.items():
         cells = []
         for group in COLUMNS:
-            mean, std = means.get((method, group), (None, None))
+            mean, spread = means.get((method, group), (None, ""))
             flags = FLAG * ((method, group, reference) in flagged) + SECOND_FLAG * ((method, group, second) in flagged)
-            cells.append("–" if mean is None else f"{mean:.4f} ± {std:.4f}{flags}")
+            cells.append("–" if mean is None else f"{mean:.4f}{spread}{flags}")
         change = means[method, "overall"][0] / means[reference, "overall"][0] - 1
         lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
     return "\n".join(lines)
