@@ -2,11 +2,13 @@
 
 import json
 import resource
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -143,8 +145,13 @@ def _be_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
 
 
-def _live(folder: Path) -> Live:
-    return Live(str(folder / "live"), save_dvc_exp=False, dvcyaml=None, report=None)
+@contextmanager
+def _live(folder: Path) -> Iterator[Live]:
+    """Log to a place of one's own, and copy what is whole: DVCLive reads its files again, while another may write."""
+    with TemporaryDirectory() as own:
+        with Live(own, save_dvc_exp=False, dvcyaml=None, report=None) as live:
+            yield live
+        shutil.copytree(own, folder / "live", dirs_exist_ok=True)
 
 
 def _ignore(measures: dict[str, float]) -> None:
