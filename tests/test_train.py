@@ -1,6 +1,7 @@
 """Stage 04: objectives, negatives, losses, the loop, checkpoints."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -153,6 +154,17 @@ def test_a_run_writes_what_its_stage_declares_and_nothing_else(given):
     written = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert not [file for file in written if not any(f"{file}/".startswith(f"{path}/") for path in inside)]
     assert not [path for path in inside if not (folder / path).exists()]
+
+
+def test_measures_are_logged_apart_and_copied_when_they_are_whole(tmp_path):
+    """Another process that trains the same run must not find, or leave, half a file."""
+    found = tmp_path / "live" / "metrics.json"
+    with train._live(tmp_path) as one, train._live(tmp_path) as other:
+        for live in (one, other):
+            live.log_metric("loss", 0.5)
+            live.next_step()
+        assert not found.exists()
+    assert json.loads(found.read_text(encoding="utf-8"))["loss"] == 0.5
 
 
 def test_same_seed_same_weights_other_seed_others(given):

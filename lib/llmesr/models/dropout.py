@@ -25,6 +25,6 @@ class Dropout(nn.Module):
             return nn.functional.dropout(x, self.p)
         threshold = min(round(self.p * LEVELS), LEVELS - 1)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        mask = torch.empty_like(x, requires_grad=False)  # of x's type: to convert booleans costs as much as to multiply
+        mask = torch.empty_like(x)  # of x's type: to convert booleans costs as much as to multiply
         torch.ge(words.view(torch.int16)[: x.numel()].view(x.shape), threshold - LEVELS // 2, out=mask)
         return x * mask.mul_(LEVELS / (LEVELS - threshold))

@@ -62,19 +62,19 @@ def _lay_out(sequences: Ragged, views: int, heads: int, causal: bool, padded_to:
     n_queries, n_pairs = len(sequences.lengths if last_only else sequences.items) * h, len(sequences.items) * 2 * h
     each = torch.arange(h, device=device)
     keys = each + each // heads * heads  # a view's keys are followed by its values
-    shapes, queries, asking, pairs, asked, masks = [], [], [], [], [], []
+    shapes, queries, real_queries, pairs, real_pairs, masks = [], [], [], [], [], []
     for group in sequences.groups:
         rows = group.rows[:, None] if last_only else group.index  # (b, 1 or T)
         real = torch.ones_like(rows, dtype=torch.bool) if last_only else group.real
         queries.append((rows[:, None] * h + each[:, None]).flatten())  # of (b, h, 1 or T)
-        asking.append(real[:, None].expand(-1, h, -1).flatten())
+        real_queries.append(real[:, None].expand(-1, h, -1).flatten())
         cells = _pairs(group, keys, heads, None if padded_to is None else n_pairs)  # (2, b, h, T or T + 1)
         real = F.pad(group.real, (0, cells.shape[-1] - group.real.shape[1]))  # zero vectors are none of the N
         pairs.append(cells.flatten())
-        asked.append(real[:, None].expand_as(cells).flatten())
+        real_pairs.append(real[:, None].expand_as(cells).flatten())
         masks.append(_mask(group, causal and not last_only, padded_to))
         shapes.append((len(group.rows), h))
-    query, real_query, pair, real_pair = (torch.cat(parts) for parts in (queries, asking, pairs, asked))
+    query, real_query, pair, real_pair = (torch.cat(parts) for parts in (queries, real_queries, pairs, real_pairs))
     place = places_of(query, real_query, n_queries)
     zeros = None if padded_to is None else _zero_cells(pair, n_pairs, 2 * heads)
     return Layout(
