@@ -10,7 +10,7 @@ from llmesr.errors import InputError
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Return the device: `auto` takes a GPU if there is one, which is then made to add up in a fixed order.
+    """Return the device: `auto` takes a GPU if there is one, made to add up in a fixed order and in float32.
 
     Raises:
         InputError: `cuda` is asked for and there is none.
@@ -21,6 +21,7 @@ def pick_device(wanted: str) -> torch.device:
         return torch.device("cpu")
     # cuBLAS reads it once, when the first tensor gets to the GPU; without it, its sums differ from run to run
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False  # PyTorch's default rounds what a GRU multiplies to 10 bits
     return torch.device("cuda")
 
 

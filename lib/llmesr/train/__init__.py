@@ -141,7 +141,7 @@ def _folder(name: str, backbone: str, method: str, seed: int, variant: str | Non
 
 
 def _be_deterministic() -> None:
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)  # on a GPU it chooses the slower way, if there is one, or stops
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
 
 
