@@ -5,6 +5,7 @@ import shutil
 
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT, changed
 from llmesr import book
 from llmesr.errors import InputError
@@ -53,6 +54,34 @@ def test_a_table_that_a_lesson_printed_is_a_table(settings, tmp_path):
 def test_a_study_that_has_not_run_is_told_without_results(settings, tmp_path):
     assert book.gather(settings, tmp_path / "source") == LESSONS[9:]
     assert {path.stem for path in (tmp_path / "source").glob("*.ipynb")} == set(LESSONS)
+
+
+def command_that_executes(lesson):
+    """Find in which pipeline a lesson is executed, and which command of the Makefile runs that stage."""
+    file, stage = next(
+        (file, stage)
+        for file in ("dvc.yaml", "study/dvc.yaml", "beyond/dvc.yaml", "benchmarks/dvc.yaml")
+        for stage, about in yaml.safe_load((ROOT / file).read_text())["stages"].items()
+        if f"notebooks/{lesson}.ipynb" in str(about)
+    )
+    if file == "dvc.yaml":
+        return "make repro"
+    if file == "benchmarks/dvc.yaml":
+        return "make bench"
+    beyond = re.search(r"addprefix beyond/dvc.yaml:,([\w ]+)", (ROOT / "Makefile").read_text())[1].split()
+    return "make beyond" if file == "beyond/dvc.yaml" and stage in beyond else "make study"
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_command_that_is_told_is_the_one_that_executes(lesson):
+    assert book.made_by(lesson) == command_that_executes(lesson)
+
+
+def test_a_benchmark_is_found_where_it_is_executed(settings, tmp_path):
+    found = tmp_path / "runs" / settings.scale.name / "16_scale.ipynb"
+    found.parent.mkdir(exist_ok=True)
+    found.write_text("{}")
+    assert book.executed(settings, "16_scale") == found
 
 
 def test_a_lesson_that_was_not_executed_is_named(settings, tmp_path):

@@ -202,6 +202,23 @@ def test_short_users_in_training_only_add_what_they_have_to_the_card(root, tiny,
     assert (card["users"], card["interactions"], card["longest_user"]) == (2, 4, 3)
 
 
+def test_dropped_short_users_are_not_counted(root, tiny, table):
+    """`one_pass` counts the user of b and of the once-bought d before d goes, and leaves her two: too few to split."""
+    rows = [*"abc", *"abd"]
+    lines = [f"{user},{item},{t}" for t, (user, item) in enumerate(zip("uuuvvv", rows, strict=True))]
+    lines += ["w,a,9", "w,b,10", "w,c,11"]
+    folder = table("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n", "item_id,title\na,A\nb,B\nc,C\nd,D\n")
+    key = "prepare__recipes__table__"
+    recipe = {f"{key}filter": "one_pass", f"{key}min_user": 3, f"{key}min_item": 2}
+    settings = changed(tiny, data__root=str(folder.parent), data__name="mine", **recipe)
+    counts = {
+        choice: prepare.run(changed(settings, **{f"{key}short_users": choice})).card
+        for choice in ("train_only", "drop")
+    }
+    assert [counts["train_only"][what] for what in ("users", "items", "interactions")] == [3, 3, 8]
+    assert [counts["drop"][what] for what in ("users", "items", "interactions")] == [2, 3, 6]
+
+
 def test_only_short_users_are_an_error(root, tiny, table):
     folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
     recipe = {"prepare__recipes__table__min_user": 1, "prepare__recipes__table__short_users": "train_only"}

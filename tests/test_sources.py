@@ -59,7 +59,7 @@ def test_recipes_are_the_papers():
         (recipes.amazon_2014, "one_pass", 5, 5),
     ):
         assert (recipe.filter, recipe.min_user, recipe.min_item) == (kind, user, item)
-        assert recipe.short_users == ("train_only" if kind == "one_pass" else "error")
+        assert recipe.short_users == ("drop" if kind == "one_pass" else "error")
 
 
 META_2014 = """\

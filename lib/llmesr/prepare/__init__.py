@@ -9,7 +9,7 @@ from llmesr.prepare import dataset, filters, groups
 from llmesr.prepare.card import describe
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
-from llmesr.prepare.split import Split, cut, draw_negatives, leave_one_out, temporal
+from llmesr.prepare.split import LEAVE_ONE_OUT_NEEDS, Split, cut, draw_negatives, leave_one_out, temporal
 from llmesr.prepare.ugc import before_split
 from llmesr.prepare.ugc import clean as clean_texts
 from llmesr.settings import Prepare, Recipe, Settings
@@ -61,11 +61,12 @@ def run(settings: Settings) -> Dataset:
 
 
 def clean(raw: Raw, recipe: Recipe) -> pl.DataFrame:
-    """Order the interactions in time (ties keep the order of the file), then apply repeats and filter."""
+    """Order the interactions in time (ties keep the order of the file), then apply repeats, filter and short users."""
     ordered = raw.interactions.sort("timestamp", maintain_order=True)
     if recipe.repeats == "first":
         ordered = filters.first_only(ordered)
-    return filters.FILTERS[recipe.filter](ordered, recipe.min_user, recipe.min_item)
+    kept = filters.FILTERS[recipe.filter](ordered, recipe.min_user, recipe.min_item)
+    return filters.long_enough(kept, LEAVE_ONE_OUT_NEEDS) if recipe.short_users == "drop" else kept
 
 
 def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:

@@ -22,4 +22,9 @@ def k_core(interactions: pl.DataFrame, min_user: int, min_item: int) -> pl.DataF
         interactions = kept
 
 
+def long_enough(interactions: pl.DataFrame, least: int) -> pl.DataFrame:
+    """Drop users of whom a filter left fewer interactions; items are not counted again."""
+    return interactions.filter(pl.len().over("user_id") >= least)
+
+
 FILTERS = {"k_core": k_core, "one_pass": one_pass}

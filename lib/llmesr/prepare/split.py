@@ -8,6 +8,9 @@ import polars as pl
 
 from llmesr.errors import InputError
 
+LEAVE_ONE_OUT_NEEDS = 3
+"""Interactions of a user: one to test, one to validate, one to learn from."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -31,7 +34,8 @@ def leave_one_out(interactions: pl.DataFrame, short_users: str) -> Split:
 
     Args:
         interactions: columns `user`, `item` and `user_id`, ordered by user and time.
-        short_users: what becomes of users with fewer than 3 interactions: `error`, or `train_only`.
+        short_users: what becomes of users with fewer than 3 interactions: `error`, or `train_only`;
+            with `drop` there are none left.
 
     Raises:
         InputError: a user has fewer than 3 interactions and `short_users` is `error`.
@@ -40,14 +44,14 @@ def leave_one_out(interactions: pl.DataFrame, short_users: str) -> Split:
         (pl.len().over("user") - pl.int_range(pl.len()).over("user")).alias("left"),
         pl.len().over("user").alias("length"),
     )
-    short = left.filter(pl.col("length") < 3)
+    short = left.filter(pl.col("length") < LEAVE_ONE_OUT_NEEDS)
     if short.height and short_users == "error":
         raise InputError(
             f"user '{short['user_id'][0]}' has {short['length'][0]} interactions and leave-one-out needs 3 "
             f"({short['user'].n_unique()} users like it): set 'min_user: 3' with 'filter: k_core', "
-            "or 'short_users: train_only', in the recipe"
+            "or 'short_users: train_only' or 'drop', in the recipe"
         )
-    in_train = (pl.col("left") > 2) | (pl.col("length") < 3)
+    in_train = (pl.col("left") > 2) | (pl.col("length") < LEAVE_ONE_OUT_NEEDS)
     pair = ["user", "item"]
     return Split(
         left.filter(in_train).select(pair),

@@ -33,7 +33,7 @@ class Recipe(Section):
     filter: Literal["k_core", "one_pass"]
     min_user: Positive
     min_item: Positive
-    short_users: Literal["error", "train_only"]
+    short_users: Literal["error", "train_only", "drop"]
 
 
 class WrittenRecipe(Recipe):
