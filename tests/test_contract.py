@@ -77,6 +77,24 @@ def test_stage_notebook_room_settings_and_test_have_one_name():
         assert (ROOT / "tests" / f"test_{room}.py").exists()
 
 
+def test_the_map_in_the_readme_has_every_room_in_this_order_and_what_stands_at_the_top():
+    drawn = (ROOT / "README.md").read_text(encoding="utf-8").split("## The map")[1].split("```")[1]
+    assert re.findall(r"^  (\w+)/ ", drawn, re.MULTILINE) == list(ORDER)
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert rooms == {*ORDER, "settings"}
+    named = re.findall(r"^([\w.]+)", drawn, re.MULTILINE)
+    assert all((ROOT / name).exists() for name in named if name not in ("artifacts", "runs"))
+
+
+def test_a_mentioned_lesson_is_a_link_to_it():
+    files = {int(notebook.stem[:2]): notebook.name for notebook in NOTEBOOKS}
+    for notebook in NOTEBOOKS:
+        told = "\n".join(cell.source for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "markdown")
+        for number, file in re.findall(r"\[[Ll]esson (\d+)\]\(([^)]*)\)", told):
+            assert files[int(number)] == file, notebook.name
+        assert not re.search(r"(?<!\[)[Ll]esson \d", told), f"{notebook.name} mentions a lesson without a link"
+
+
 @pytest.mark.parametrize("room", ORDER)
 def test_rooms_import_only_from_rooms_before_them(room):
     later = set(ORDER[ORDER.index(room) + 1 :])

@@ -75,6 +75,13 @@ def test_a_second_comparison_has_a_mark_of_its_own():
     assert "‡" not in studies.table(METRICS, LABELS, against_both, "sampled100", "NDCG@10")
 
 
+def test_speeds_are_whole_texts():
+    assert studies.speeds({"LLM-ESR": 1234.5, "other": 7.6}).splitlines()[2:] == [
+        "| LLM-ESR | 1,234 |",
+        "| other | 8 |",
+    ]
+
+
 def test_dots_stand_at_the_means_and_the_line_at_the_full_model():
     figure = studies.dots(METRICS, LABELS, "sampled100", "NDCG@10")
     overall, tail = figure.axes
@@ -116,7 +123,19 @@ def test_published_figures_are_those_of_the_paper():
     assert found["gain"].to_list() == pytest.approx([0.4208 / 0.3597 - 1, 0.0845 / 0.0495 - 1])
     lines = paper.table(theirs, theirs).splitlines()
     assert "| Liu et al. 2024 | yelp | SASRec | LLM-ESR | +17.0% | +70.7% |" in lines
+    assert "| Liu et al. 2024 | yelp | SASRec | CITIES | (-1.6%) | (+41.4%) |" in lines  # not verified
+    assert "| Liu et al. 2024 | yelp | GRU4Rec | LLM-ESR | (+24.1%) | (+439.0%) |" in lines  # nor its plain row
     assert isinstance(paper.bars(theirs, theirs, "llmesr"), Figure)
+
+
+def test_the_same_dataset_stands_beside_the_papers_values():
+    ours = frame([("none", "overall", [0.2, 0.4]), ("cities", "tail_item", [0.05]), ("multiview", "overall", [0.9])])
+    lines = paper.side_by_side(ours.with_columns(dataset=pl.lit("yelp")), "NDCG@10").splitlines()
+    assert lines[2:] == [
+        "| SASRec | None | overall | 0.3597 | 0.3000 ± 0.1414 |",
+        "| SASRec | CITIES | tail item | (0.0700) | 0.0500 |",
+    ]
+    assert paper.side_by_side(ours, "NDCG@10") == "The paper has no row of d: only gains can be compared."
 
 
 def test_published_groups_recombine():

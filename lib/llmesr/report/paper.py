@@ -1,4 +1,4 @@
-"""The published numbers beside ours: gains over the plain backbone, since the datasets are not the same."""
+"""The published numbers beside ours: values where the dataset is the same, gains over the plain backbone elsewhere."""
 
 import matplotlib.pyplot as plt
 import polars as pl
@@ -12,6 +12,8 @@ from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
 PAPER = "Liu et al. 2024"
 RUN = ("dataset", "backbone", "method")
 NAMES = {**METHOD_NAMES, "rlmrec": "RLMRec"}
+SOURCES = {"paper": "C0", "paper, not verified": "lightsteelblue", "here": "C1"}
+"""Who measured, and the colour of the bar."""
 
 
 def published() -> pl.DataFrame:
@@ -23,43 +25,79 @@ def gains(metrics: pl.DataFrame, metric: str, groups: tuple[str, ...] = ("overal
     """Compute every method's gain over the plain backbone, means over seeds, at sampled100.
 
     Args:
-        metrics: `dataset, backbone, method, protocol, group, metric, value`.
+        metrics: `dataset, backbone, method, protocol, group, metric, value`, and for published ones `verified`.
         metric: e.g. `NDCG@10`.
         groups: of which the gain is asked.
 
     Returns:
-        `dataset, backbone, method, group, value, plain, gain`; gain is value / plain - 1.
+        `dataset, backbone, method, group, value, plain, gain, sure`; gain is value / plain - 1, and sure if both are
+        ours or could be verified.
     """
     known = pl.col("group").is_in(groups) & pl.col("method").is_in(list(NAMES))  # no variants of a study
     kept = metrics.filter(known, protocol="sampled100", metric=metric)
     keys = ["dataset", "backbone", "group"]
-    means = kept.group_by([*keys, "method"], maintain_order=True).agg(pl.col("value").mean())
-    plain = means.filter(method="none").select(*keys, pl.col("value").alias("plain"))
+    if "verified" not in kept.columns:
+        kept = kept.with_columns(verified=pl.lit("yes"))
+    mean = [pl.col("value").mean(), (pl.col("verified") == "yes").all().alias("sure")]
+    means = kept.group_by([*keys, "method"], maintain_order=True).agg(mean)
+    plain = means.filter(method="none").select(*keys, plain="value", plain_sure="sure")
     found = means.filter(pl.col("method") != "none").join(plain, on=keys, how="inner", maintain_order="left")
-    return found.with_columns((pl.col("value") / pl.col("plain") - 1).alias("gain"))
+    gain = (pl.col("value") / pl.col("plain") - 1).alias("gain")
+    return found.with_columns(gain, pl.col("sure") & pl.col("plain_sure")).drop("plain_sure")
 
 
 def table(theirs: pl.DataFrame, ours: pl.DataFrame) -> str:
-    """Lay out gains side by side, a row a source, dataset, backbone and method."""
+    """Lay out gains side by side, a row a source, dataset, backbone and method; in parentheses what is not sure."""
     lines = [
         "| Source | Dataset | Backbone | Method | Overall | Tail item |",
         "| --- | --- | --- | --- | ---: | ---: |",
     ]
     for source, frame in ((PAPER, theirs), ("here", ours)):
-        gains = {tuple(run): gain for *run, gain in frame.select(*RUN, "group", "gain").iter_rows()}
+        gains = {
+            tuple(run): found for *run, found in frame.select(*RUN, "group", pl.struct("gain", "sure")).iter_rows()
+        }
         for dataset, backbone, method in dict.fromkeys(run[:3] for run in gains):
             found = [gains.get((dataset, backbone, method, group)) for group in ("overall", "tail_item")]
-            cells = ["–" if gain is None else f"{gain:+.1%}" for gain in found]
+            cells = ["–" if one is None else _gain(**one) for one in found]
             names = f"{source} | {dataset} | {BACKBONE_NAMES.get(backbone, backbone)} | {NAMES[method]}"
             lines.append(f"| {names} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _gain(gain: float, sure: bool) -> str:
+    return f"{gain:+.1%}" if sure else f"({gain:+.1%})"
+
+
+def side_by_side(metrics: pl.DataFrame, metric: str) -> str:
+    """Lay out published values and ours, where the dataset is one of the paper's: a row a backbone, method and group.
+
+    Args:
+        metrics: ours, of one dataset; its name is that of the paper's in lower case (`yelp`, `fashion`, `beauty`).
+        metric: e.g. `NDCG@10`.
+
+    Returns:
+        the table, or a sentence if the paper has no row of the dataset.
+    """
+    run = ["dataset", "backbone", "method", "group"]
+    protocol = {"protocol": "sampled100", "metric": metric}
+    means = metrics.filter(**protocol).group_by(run).agg(pl.mean("value"), pl.std("value").alias("spread"))
+    theirs = published().filter(source=PAPER, **protocol)
+    both = theirs.join(means, on=run, how="inner", suffix="_here", maintain_order="left")
+    if both.is_empty():
+        return f"The paper has no row of {metrics['dataset'][0]}: only gains can be compared."
+    lines = ["| Backbone | Method | Group | Published | Here |", "| --- | --- | --- | ---: | ---: |"]
+    for row in both.iter_rows(named=True):
+        names = f"{BACKBONE_NAMES[row['backbone']]} | {NAMES[row['method']]} | {row['group'].replace('_', ' ')}"
+        value = f"{row['value']:.4f}" if row["verified"] == "yes" else f"({row['value']:.4f})"
+        spread = "" if row["spread"] is None else f" ± {row['spread']:.4f}"
+        lines.append(f"| {names} | {value} | {row['value_here']:.4f}{spread} |")
+    return "\n".join(lines)
+
+
 def bars(theirs: pl.DataFrame, ours: pl.DataFrame, method: str) -> Figure:
     """Draw one method's gain overall and on tail items, by dataset: the paper's and ours."""
-    both = pl.concat(
-        [theirs.with_columns(pl.lit("paper").alias("source")), ours.with_columns(pl.lit("here").alias("source"))]
-    )
+    said = pl.when("sure").then(pl.lit("paper")).otherwise(pl.lit("paper, not verified")).alias("source")
+    both = pl.concat([theirs.with_columns(said), ours.with_columns(pl.lit("here").alias("source"))])
     both = both.filter(method=method).with_columns(
         pl.format("{}\n{}", pl.col("dataset"), pl.col("backbone").replace(BACKBONE_NAMES)).alias("where"),
         pl.col("gain") * 100,
@@ -68,7 +106,7 @@ def bars(theirs: pl.DataFrame, ours: pl.DataFrame, method: str) -> Figure:
         figure, axes = plt.subplots(1, 2, figsize=(13, 4.2), layout="constrained")
         for axis, (group, title) in zip(axes, (("overall", "Overall"), ("tail_item", "Tail items")), strict=True):
             rows = both.filter(group=group).to_pandas()
-            sns.barplot(rows, x="where", y="gain", hue="source", palette="deep", dodge=False, ax=axis)
+            sns.barplot(rows, x="where", y="gain", hue="source", palette=SOURCES, dodge=False, ax=axis)
             axis.set(xlabel="", ylabel="gain over the plain backbone, %", title=title)
             axis.tick_params(axis="x", labelrotation=60, labelsize=9)
             axis.legend(title="", loc="upper right") if group == "overall" else axis.get_legend().remove()

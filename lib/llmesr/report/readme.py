@@ -9,7 +9,7 @@ from llmesr import published
 from llmesr.errors import InputError
 from llmesr.paths import ROOT, replacing, results
 from llmesr.published import UNTRAINED
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, diversity, tables
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, diversity, paper, tables
 
 DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
 PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
@@ -133,6 +133,7 @@ def blocks() -> dict[str, str]:
         tests = published.load(name, "significance")
         for protocol in ("sampled100", "full"):
             content[f"{name} {protocol}"] = tables.overall(metrics, protocol, "NDCG@10", tests)
+        content[f"{name} costs"] = tables.costs(published.load(name, "timings"), metrics)
     first = next(iter(DATASETS))
     for name, studies in STUDIES.items():
         for study in studies:
@@ -140,7 +141,8 @@ def blocks() -> dict[str, str]:
     for name in (*DATASETS, "office-products"):
         content[f"{name} short"] = short_table(name)
     content["movielens-100k diversity"] = diversity.table(pl.read_csv(results("movielens-100k") / "diversity.csv"))
-    content["paper"] = (results(first) / "paper.md").read_text(encoding="utf-8").strip()
+    theirs = paper.gains(paper.published().filter(source=paper.PAPER), "NDCG@10")
+    content["paper"] = paper.table(theirs, pl.concat(paper.gains(published.load(one), "NDCG@10") for one in DATASETS))
     content["benchmarks"] = benchmarks_table(first)
     content["debias"] = (results(first) / "debias.md").read_text(encoding="utf-8").strip()
     audited = pl.read_csv(results("movielens-100k") / "audit.csv")
@@ -150,7 +152,6 @@ def blocks() -> dict[str, str]:
     content["diversity"] = diversity.table(pl.read_csv(results(first) / "diversity.csv"))
     for name, table in (("ml-latest-small", "ugc"), ("movielens-100k", "fusion"), ("movielens-100k", "missing")):
         content[table] = (results(name) / f"{table}.md").read_text(encoding="utf-8").strip()
-    content["costs"] = tables.costs(published.load(first, "timings"), published.load(first))
     return content
 
 

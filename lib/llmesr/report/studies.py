@@ -55,6 +55,12 @@ def table(
     return "\n".join(lines)
 
 
+def speeds(texts_per_second: dict[str, float]) -> str:
+    """Lay out what each variant's encoder costs: item prompts a second, the more the cheaper."""
+    rows = [f"| {label} | {speed:,.0f} |" for label, speed in texts_per_second.items()]
+    return "\n".join(["| Variant | Texts a second |", "| --- | ---: |", *rows])
+
+
 def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: str, reference: str = FULL) -> Figure:
     """Draw each variant as a dot, overall and on tail items; the bar is ± one standard deviation over seeds.
 
