@@ -177,6 +177,61 @@ def test_the_audit_has_every_method_and_the_history(small, trained):
     assert set(found.filter(attribute="popularity", metric="NDCG@10")["group"]) == {"head", "tail"}
 
 
+def test_an_audits_table_by_hand():
+    columns = ["method", "seed", "attribute", "group", "metric", "value"]
+    rows = [
+        ("history", 0, "kids", "all", "leakage", 0.55),
+        *(("dualmatch", seed, "kids", "no", "NDCG@10", value) for seed, value in enumerate((0.1, 0.3))),
+        ("dualmatch", 0, "kids", "yes", "NDCG@10", 0.1),
+        ("dualmatch", 0, "age", "25-34", "NDCG@10", 0.9),  # of another attribute
+        ("mine", 0, "kids", "all", "gap", 0.02),
+    ]
+    text = look.audit_table(pl.DataFrame(rows, schema=columns, orient="row"), "kids", {"mine": "A variant"})
+    assert text.splitlines() == [
+        "| Method | NDCG@10, no | NDCG@10, yes | Gap ↓ | Leakage (AUC) ↓ |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| History itself | – | – | – | 0.5500 |",
+        "| DualMatch | 0.2000 ± 0.1414 | 0.1000 | – | – |",
+        "| A variant | – | – | 0.0200 | – |",
+    ]
+
+
+def test_what_reranking_trades_by_hand():
+    """Of the measure that should grow, the plain list and the second weight are on the front; the first is beaten."""
+    columns = ["method", "reranker", "trade", "group", "metric", "value"]
+    lists = {("none", 0.0): (0.4, 0.1), ("mmr", 0.5): (0.2, 0.1), ("mmr", 0.9): (0.3, 0.6)}
+    rows = [
+        ("none", *which, "overall", metric, value)
+        for which, values in lists.items()
+        for metric, value in zip(("NDCG@10", "semantic diversity"), values, strict=True)
+    ]
+    text = look.trades_table(
+        pl.DataFrame(rows, schema=columns, orient="row"), "none", ("semantic diversity", "novelty")
+    )
+    assert text.splitlines()[0] == "| Re-ranking | λ | NDCG@10 | Semantic diversity ↑ |"  # novelty is not there
+    assert text.splitlines()[2:] == [
+        "| – |  | 0.4000 | 0.100* |",
+        "| MMR | 0.5 | 0.2000 | 0.100 |",
+        "| MMR | 0.9 | 0.3000 | 0.600* |",
+    ]
+
+
+def test_a_profile_has_a_panel_a_measure_and_a_dot_a_method():
+    rows = [
+        (method, "none", "overall", metric, seed, value + seed)
+        for method, value in (("none", 1.0), ("dualmatch", 3.0))
+        for metric in ("NDCG@10", "novelty", "coverage")
+        for seed in (0, 1)
+    ]
+    found = pl.DataFrame(rows, schema=["method", "reranker", "group", "metric", "seed", "value"], orient="row")
+    panels = [axis for axis in look.profile(found).axes if axis.get_visible()]
+    assert [axis.get_title() for axis in panels] == ["Novelty ↑", "Coverage ↑"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["None", "DualMatch"]
+    places = [(float(x), int(y)) for line in panels[0].lines for x, y in line.get_xydata() if not np.isnan(x)]
+    assert (1.5, 0) in places  # the mean over seeds
+    assert (3.5, 1) in places
+
+
 def test_a_column_that_is_not_there_is_an_error(small, data, embeddings):
     with pytest.raises(InputError, match=r"'diversity\.category' is 'colour', .*\(brand, category, grade\)"):
         diversity.ask(changed(small, diversity__category="colour"), data, embeddings)

@@ -220,3 +220,14 @@ def test_missing_views_are_measured_view_by_view(tiny, data, attached, similar, 
     table = look.missing_table(found, {"fuse-it": "Both"}, "NDCG@10")
     assert table.splitlines()[0] == "| Variant | Hidden | 0% | 100% |"
     assert f"| Both | text | {trained:.4f} |" in table
+
+
+def test_bars_are_as_long_as_the_shares():
+    shares = {"text": np.array([0.75, 1.5]), "ID": np.array([0.25, -0.5])}
+    axis = look.share_bars(shares, ["Heat", "Fargo"]).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["Heat", "Fargo"]
+    assert [[bar.get_width() for bar in group] for group in axis.containers] == [[0.75, 1.5], [0.25, -0.5]]
+    found = pl.DataFrame({"view": ["words"], "items": [9], "of the tail": [0.05], "of the head": [0.3]})
+    axis = look.coverage_bars(found).axes[0]
+    assert [bar.get_width() for group in axis.containers for bar in group] == [0.05, 0.3]
+    assert look.coverage_bars(found.clear()).axes[0].get_xlim() == (0, 1)  # no view is known of any item
