@@ -18,7 +18,7 @@ SHORT = {"sampled100": "of 100", "full": "of all"}
 """Protocols of the short tables, and what to call them."""
 STUDIES = {
     "complete-journey": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
-    "movielens-100k": ("ablation", "hyperparameters", "similarity", "stronger"),
+    "movielens-100k": ("ablation", "hyperparameters", "similarity", "language", "stronger"),
     "office-products": ("stronger",),
 }
 """Studies whose tables are shown, of each dataset."""
