@@ -1,9 +1,10 @@
 """Shared fixtures: the tiny dataset, prepared in a folder of its own, and quick made-up embeddings."""
 
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,33 @@ def overview(model: Method, sequences: Ragged, epoch: int = 0) -> Overview:
     few = np.arange(min(3, len(sequences.lengths)))
     held_out = Targets(few, few + 1, np.zeros((len(few), 1), np.int32))
     return loop.overview(model, Task(sequences, 48, 20, lambda _: held_out), 0, epoch, ALONE)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Tell whether two models have the same weights, bit for bit."""
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.fixture
+def killed_in_the_third_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Iterator[int]]:
+    """Let the next run be killed when it validates the third time, with a checkpoint of each epoch before.
+
+    Called, it gives the count of validations from then on, the third included.
+    """
+
+    def begin() -> Iterator[int]:
+        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+        real, calls = loop.validate, itertools.count(1)
+
+        def killed(*args: Any) -> dict[str, float]:
+            if next(calls) == 3:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        monkeypatch.setattr(loop, "validate", killed)
+        return calls
+
+    return begin
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, same
 from llmesr import evaluate, retrieve, train
 from llmesr.devices import pick_device
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.methods import METHODS
 from llmesr.models.ragged import Ragged
 from llmesr.models.scoring import full_ranks, item_table, represent
-from llmesr.train import loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -29,10 +28,6 @@ def on(tiny, data, embeddings, similar):
         return train.run(settings, data, embeddings, similar, backbone, method, 42)
 
     return run
-
-
-def same(one, other):
-    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize(("backbone", "method"), ALL)
@@ -73,17 +68,9 @@ def test_every_loss_trains(on, loss):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_resumed_run_ends_as_an_uninterrupted_one(on, monkeypatch, backbone):
+def test_a_resumed_run_ends_as_an_uninterrupted_one(on, killed_in_the_third_epoch, backbone):
     whole = on("cuda", backbone)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
-    real, calls = loop.validate, itertools.count(1)
-
-    def killed(*args):
-        if next(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(loop, "validate", killed)
+    calls = killed_in_the_third_epoch()
     with pytest.raises(KeyboardInterrupt):
         on("cuda", backbone)
     assert same(whole.model, on("cuda", backbone).model)

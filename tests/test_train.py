@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 import yaml
-from conftest import ALONE, ROOT, changed, ragged
+from conftest import ALONE, ROOT, changed, ragged, same
 from llmesr import models, train
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
@@ -88,10 +88,6 @@ def given(tiny, data, embeddings, similar):
 def run(given, backbone="sasrec", method="llmesr", seed=42, **changes):
     tiny, data, embeddings, similar = given
     return train.run(changed(tiny, **changes), data, embeddings, similar, backbone, method, seed)
-
-
-def same(one, other):
-    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize(("backbone", "method"), list(itertools.product(BACKBONES, METHODS)))
@@ -218,18 +214,9 @@ def test_stops_when_patience_is_over(given, monkeypatch):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_resumed_run_ends_as_an_uninterrupted_one(given, monkeypatch, backbone):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+def test_resumed_run_ends_as_an_uninterrupted_one(given, killed_in_the_third_epoch, backbone):
     whole = run(given, backbone)
-    real = loop.validate
-    calls = itertools.count(1)
-
-    def killed(*args):
-        if next(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(loop, "validate", killed)
+    calls = killed_in_the_third_epoch()
     with pytest.raises(KeyboardInterrupt):
         run(given, backbone)
     file = checkpoint_file("tiny", backbone, "llmesr", 42)

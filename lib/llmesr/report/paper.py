@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from llmesr.paths import results
 from llmesr.plotting import alone
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.report.tables import over_seeds
 
 PAPER = "Liu et al. 2024"
 RUN = ("dataset", "backbone", "method")
@@ -78,19 +79,18 @@ def side_by_side(metrics: pl.DataFrame, metric: str) -> str:
     Returns:
         the table, or a sentence if the paper has no row of the dataset.
     """
-    run = ["dataset", "backbone", "method", "group"]
-    protocol = {"protocol": "sampled100", "metric": metric}
-    means = metrics.filter(**protocol).group_by(run).agg(pl.mean("value"), pl.std("value").alias("spread"))
-    theirs = published().filter(source=PAPER, **protocol)
-    both = theirs.join(means, on=run, how="inner", suffix="_here", maintain_order="left")
+    name = metrics["dataset"][0]
+    theirs = published().filter(source=PAPER, dataset=name, protocol="sampled100", metric=metric)
+    ours = over_seeds(metrics, "sampled100", metric)
+    both = theirs.join(ours, on=["backbone", "method", "group"], how="inner", maintain_order="left")
     if both.is_empty():
-        return f"The paper has no row of {metrics['dataset'][0]}: only gains can be compared."
+        return f"The paper has no row of {name}: only gains can be compared."
     lines = ["| Backbone | Method | Group | Published | Here |", "| --- | --- | --- | ---: | ---: |"]
     for row in both.iter_rows(named=True):
         names = f"{BACKBONE_NAMES[row['backbone']]} | {NAMES[row['method']]} | {row['group'].replace('_', ' ')}"
         value = f"{row['value']:.4f}" if row["verified"] == "yes" else f"({row['value']:.4f})"
-        spread = "" if row["spread"] is None else f" ± {row['spread']:.4f}"
-        lines.append(f"| {names} | {value} | {row['value_here']:.4f}{spread} |")
+        spread = f" ± {row['std']:.4f}" if row["seeds"] > 1 else ""
+        lines.append(f"| {names} | {value} | {row['mean']:.4f}{spread} |")
     return "\n".join(lines)
 
 
