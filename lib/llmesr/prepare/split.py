@@ -48,8 +48,8 @@ def leave_one_out(interactions: pl.DataFrame, short_users: str) -> Split:
     if short.height and short_users == "error":
         raise InputError(
             f"user '{short['user_id'][0]}' has {short['length'][0]} interactions and leave-one-out needs "
-            f"{LEAVE_ONE_OUT_NEEDS} ({short['user'].n_unique()} users like it): set 'min_user: 3' with 'filter: k_core', "
-            "or 'short_users: train_only' or 'drop', in the recipe"
+            f"{LEAVE_ONE_OUT_NEEDS} ({short['user'].n_unique()} users like it): set 'min_user: 3' with "
+            "'filter: k_core', or 'short_users: train_only' or 'drop', in the recipe"
         )
     in_train = (pl.col("left") > 2) | (pl.col("length") < LEAVE_ONE_OUT_NEEDS)
     pair = ["user", "item"]
