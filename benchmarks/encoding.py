@@ -13,12 +13,12 @@ from llmesr.paths import from_root
 from llmesr.prepare import dataset
 from llmesr.settings import LocalEncoder, Settings, load
 
-from benchmarks.timing import say, told
+from benchmarks.timing import read_job, report
 
 
 def texts_of(settings: Settings) -> list[str]:
     """List the item prompts of the dataset."""
-    return embed.prompts(dataset.load(settings.data.name), settings)[0]
+    return embed.prompts(dataset.load(settings.dataset), settings)[0]
 
 
 def chosen(settings: Settings, name: str, dtype: str) -> LocalEncoder:
@@ -42,7 +42,7 @@ def distance(found: np.ndarray, file: Path) -> float:
 def main() -> None:
     """Write the texts for the other side, or measure ours."""
     torch.set_num_threads(1)
-    job = told()
+    job = read_job()
     settings, folder = load(job["params"]), Path(job["folder"])
     encoder = chosen(settings, job["encoder"], job["dtype"])
     texts = texts_of(settings)
@@ -51,7 +51,7 @@ def main() -> None:
     tokens = sum(len(row) for row in tokenizer(texts, truncation=True, max_length=encoder.max_tokens)["input_ids"])
     if job["system"] == "data":
         (folder / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
-        say({"tokens": tokens, "texts": len(texts)}, str(from_root(encoder.model)))
+        report({"tokens": tokens, "texts": len(texts)}, str(from_root(encoder.model)))
         return
     encode = {"settings": encoder, "batch_tokens": settings.embed.batch_tokens, "name": job["encoder"]}
     list(local_encoder.encode(texts[:64], **encode))
@@ -66,7 +66,7 @@ def main() -> None:
         np.save(folder / "float32.npy", vectors)
     else:
         values["max_cosine_distance"] = distance(vectors, folder / "float32.npy")
-    say(values, f"computes in {local_encoder.dtype(encoder)}")
+    report(values, f"computes in {local_encoder.dtype(encoder)}")
 
 
 if __name__ == "__main__":

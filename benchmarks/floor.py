@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from llmesr.models.methods import Method
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.engine import trained, typical
-from benchmarks.given import Given, read
-from benchmarks.timing import say, told
+from benchmarks.inputs import read, task_of, trained, typical
+from benchmarks.timing import read_job, report
 
 SIDE = 1024
 """Of the square matrices whose product is the peak."""
@@ -44,22 +42,23 @@ def _least(do: Callable[[], object]) -> float:
 
 def main() -> None:
     """Count an epoch's operations, forward and backward, teachers and validation included; time another epoch."""
-    job = told()
-    given = read(job["params"], job["changes"])
+    job = read_job()
+    run = read(job)
+    task = task_of(run)
     before = peak(), bandwidth()
-    seconds = [epoch["seconds"] for epoch in trained(given, _model(given, job), given.task, job["epochs"]).history]
+    seconds = [epoch["seconds"] for epoch in trained(run, run.build(), task, job["epochs"]).history]
     best, widest = (max(pair) for pair in zip(before, (peak(), bandwidth()), strict=True))
-    model = _model(given, job)
+    method = run.build()
     # the counter does not know the CPU's fused attention, but the two products that it consists of
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        trained(given, model, given.task, 1)
-    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    cloze = model.backbone.objective == "cloze"
-    learners = int((given.task.sequences.lengths > 0).sum())
-    steps = -(-learners // max(1, given.settings.train.batch_size // (2 if cloze else 1)))
+        trained(run, method, task, 1)
+    weights = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
+    cloze = method.backbone.objective == "cloze"
+    learners = int((task.sequences.lengths > 0).sum())
+    steps = -(-learners // max(1, run.settings.train.batch_size // (2 if cloze else 1)))
     products, traffic = counter.get_total_flops() / best, steps * weights * ADAM / widest
     epoch = typical(seconds)
-    say(
+    report(
         {
             "epoch_seconds": epoch,
             "gflop": counter.get_total_flops() / 1e9,
@@ -69,10 +68,6 @@ def main() -> None:
             "share_of_floor": (products + traffic) / epoch,
         }
     )
-
-
-def _model(given: Given, job: dict) -> Method:
-    return given.build(job["backbone"], job["method"])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Who is compared with whom, and what has to be said about it. Imports nothing heavy: a child's memory starts at ours.
-
-Every room of the table is one function here; its sides are processes (`timing.py`).
-"""
+"""Who is compared with whom. Every comparison is one function here; its sides are processes (`timing.py`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmesr.models.scoring import BLOCK_USERS
 from llmesr.report import METHOD_NAMES
 from llmesr.settings import Settings
 
@@ -22,79 +20,44 @@ RECBOLE_LENGTH = 50
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What one call of `python -m benchmarks` is about.
 
     Attributes:
         params: settings file.
-        settings: what it says.
+        settings: its content.
         folder: for what sides hand to each other.
-        batches: of the reference that are timed.
         budget_seconds: of RecBole's epoch that are timed at most.
     """
 
     params: str
     settings: Settings
     folder: Path
-    batches: int
     budget_seconds: float
 
     def job(self, **more: object) -> dict:
-        """Write what a process of ours is told."""
+        """Write the job of a process of ours."""
         return {"params": self.params, "changes": {}, "folder": str(self.folder), **more}
 
 
-def engine(asked: Asked) -> list[Comparison]:
-    """LLM-ESR/SASRec, an epoch with its validation, against the plain reference."""
-    found = []
-    for subject, changes in (
-        (
-            f"zeros up to T = {asked.settings.model.max_length}, attended to (the default)",
-            {"methods.llmesr.attend_padding": True},
-        ),
-        ("padding masked and cut to each batch's longest", {"methods.llmesr.attend_padding": False}),
-    ):
-        once = {**changes, "methods.llmesr.mediator_refresh": "epoch"}
-        each_step = {**changes, "methods.llmesr.mediator_refresh": "step"}
-        told = {"epochs": EPOCHS, "batches": asked.batches}
-        sides = (
-            Side("ours", module("engine"), asked.job(system="ours", **told, changes=once)),
-            Side("ours, teachers every step", module("engine"), asked.job(system="ours", **told, changes=each_step)),
-            Side("reference", module("engine"), asked.job(system="reference", **told, changes=each_step)),
-        )
-        found.append(Comparison("engine", subject, sides))
-    return found
-
-
-def accuracy(asked: Asked) -> list[Comparison]:
-    """The same weights trained for two whole epochs by both engines: do they learn the same?"""
-    told = {"epochs": 2, "batches": 0}
-    changes = {"methods.llmesr.attend_padding": False, "methods.llmesr.mediator_refresh": "step"}
-    sides = tuple(
-        Side(name, module("engine"), asked.job(system=system, **told, changes=changes))
-        for name, system in (("ours, teachers every step", "ours"), ("reference", "reference"))
-    )
-    return [Comparison("accuracy", "two whole epochs, padding masked", sides, once=True)]
-
-
-def recbole(asked: Asked) -> list[Comparison]:
-    """The plain backbones against RecBole's, with both kinds of loss, and at RecBole's own length."""
-    found, T = [], asked.settings.model.max_length
+def recbole(request: Request) -> list[Comparison]:
+    """The backbones alone against RecBole's, with both kinds of loss, and at RecBole's own length."""
+    found, T = [], request.settings.data.max_length
     lengths = {T: ("cross_entropy", "bce"), RECBOLE_LENGTH: ("cross_entropy",)} if T > RECBOLE_LENGTH else {}
     for length, losses in (lengths or {T: ("cross_entropy", "bce")}).items():
         name = f"T{length}"
-        changes = {"model.max_length": length}
-        data = Side("data", module("recbole"), asked.job(system="data", name=name, changes=changes))
-        longest = int(measure(data, asked.folder).values["longest"])
+        changes = {"data.max_length": length}
+        data = Side("data", module("recbole"), request.job(system="data", name=name, changes=changes))
+        longest = int(measure(data, request.folder).values["longest"])
         for loss in losses:
             for backbone in RECBOLE:
-                found.append(_against_recbole(asked, backbone, loss, length, longest, name))
+                found.append(_against_recbole(request, backbone, loss, length, longest, name))
     return found
 
 
-def _against_recbole(asked: Asked, backbone: str, loss: str, length: int, longest: int, name: str) -> Comparison:
-    changes = {"model.max_length": length, "train.loss": loss, "train.negatives": 1}
-    mine = asked.job(system="ours", backbone=backbone, epochs=EPOCHS, changes=changes)
+def _against_recbole(request: Request, backbone: str, loss: str, length: int, longest: int, name: str) -> Comparison:
+    changes = {"data.max_length": length, "train.loss": loss, "train.negatives": 1}
+    mine = request.job(system="ours", backbone=backbone, epochs=EPOCHS, changes=changes)
     sides = [Side("ours", module("recbole"), mine)]
     rows = {"RecBole": name}
     if backbone == "bert4rec":  # a cloze needs no row for each prefix
@@ -104,28 +67,28 @@ def _against_recbole(asked: Asked, backbone: str, loss: str, length: int, longes
         job = {
             "model": RECBOLE[backbone],
             "dataset": dataset,
-            "config": _recbole_config(asked, backbone, loss, longest),
-            "budget_seconds": asked.budget_seconds,
+            "config": _recbole_config(request, backbone, loss, longest),
+            "budget_seconds": request.budget_seconds,
         }
         sides.append(Side(system, command, job))
     called = {"cross_entropy": "cross-entropy", "bce": "one negative"}[loss]
     return Comparison("recbole", f"{RECBOLE[backbone]}, {called}, T = {length}", tuple(sides))
 
 
-def _recbole_config(asked: Asked, backbone: str, loss: str, longest: int) -> dict:
-    """Say our sizes and our data in RecBole's words; the rest are RecBole's defaults."""
-    settings = asked.settings
+def _recbole_config(request: Request, backbone: str, loss: str, longest: int) -> dict:
+    """Write our sizes and our data as RecBole's configuration; the rest are RecBole's defaults."""
+    settings = request.settings
     own = getattr(settings.backbones, backbone)
     one = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
     config = {
-        "data_path": str(asked.folder),
-        "checkpoint_dir": str(asked.folder / "saved"),
-        "benchmark_filename": ["train", "valid", "valid"],  # it wants three; the test split is none of our business
+        "data_path": str(request.folder),
+        "checkpoint_dir": str(request.folder / "saved"),
+        "benchmark_filename": ["train", "valid", "valid"],  # it wants three; the test split is left alone
         "alias_of_item_id": ["item_id_list"],
         "load_col": {"inter": ["user_id", "item_id_list", "item_id"], "item": ["item_id"]},
         "MAX_ITEM_LIST_LENGTH": longest,
         "train_batch_size": settings.train.batch_size,
-        "eval_batch_size": 512,  # as many users as we rank at once
+        "eval_batch_size": BLOCK_USERS,  # as many users as we rank at once
         "learning_rate": settings.train.learning_rate,
         "hidden_size": settings.model.hidden,
         "metrics": ["Hit", "NDCG"],
@@ -144,35 +107,35 @@ def _recbole_config(asked: Asked, backbone: str, loss: str, longest: int) -> dic
     return {**config, "mask_ratio": own.mask_share} if backbone == "bert4rec" else config
 
 
-def encoding(asked: Asked) -> list[Comparison]:
+def encoding(request: Request) -> list[Comparison]:
     """The item prompts through MiniLM, against sentence-transformers."""
     name = "minilm"
     data = measure(
-        Side("data", module("encoding"), asked.job(system="data", encoder=name, dtype="float32")), asked.folder
+        Side("data", module("encoding"), request.job(system="data", encoder=name, dtype="float32")), request.folder
     )
     theirs = {
-        "folder": str(asked.folder),
+        "folder": str(request.folder),
         "model": data.note,
-        "max_tokens": asked.settings.embed.encoders[name].max_tokens,
+        "max_tokens": request.settings.embed.encoders[name].max_tokens,
         "tokens": data.values["tokens"],
     }
     command = (interpreter(OTHERS), "-P", str(Path(__file__).with_name("encoding_side.py")))
     sides = (
-        Side("ours, float32", module("encoding"), asked.job(system="ours", encoder=name, dtype="float32")),
-        Side("ours, auto", module("encoding"), asked.job(system="ours", encoder=name, dtype="auto")),
+        Side("ours, float32", module("encoding"), request.job(system="ours", encoder=name, dtype="float32")),
+        Side("ours, auto", module("encoding"), request.job(system="ours", encoder=name, dtype="auto")),
         Side("sentence-transformers, float32", command, theirs),
     )
     texts, tokens = (int(data.values[key]) for key in ("texts", "tokens"))
     return [Comparison("encoding", f"{texts:,} item prompts, {tokens:,} tokens", sides)]
 
 
-def retrieval(asked: Asked) -> list[Comparison]:
+def retrieval(request: Request) -> list[Comparison]:
     """Similar users with faiss, against matrices of all cosines."""
     systems = {"ours": "ours (faiss)", "dense": "one matrix", "blocks": "matrix in blocks of 512"}
     found = []
     for users in (0, 20_000, 50_000):
         sides = tuple(
-            Side(called, module("retrieval"), asked.job(system=system, users=users))
+            Side(called, module("retrieval"), request.job(system=system, users=users))
             for system, called in systems.items()
         )
         subject = f"{users:,} random vectors" if users else "the dataset's users"
@@ -180,37 +143,35 @@ def retrieval(asked: Asked) -> list[Comparison]:
     return found
 
 
-def floor(asked: Asked) -> list[Comparison]:
+def floor(request: Request) -> list[Comparison]:
     """Our epochs against what their products would take at the machine's peak."""
     return [
         Comparison(
             "floor",
-            f"{RECBOLE[backbone]}, {method}",
-            (Side("ours", module("floor"), asked.job(backbone=backbone, method=method, epochs=EPOCHS)),),
+            f"{RECBOLE[backbone]}, {METHOD_NAMES[method]}",
+            (Side("ours", module("floor"), request.job(backbone=backbone, method=method, epochs=EPOCHS)),),
         )
-        for method in ("none", "llmesr")
+        for method in ("base", "llmesr")
         for backbone in RECBOLE
     ]
 
 
-def serving(asked: Asked) -> list[Comparison]:
+def serving(request: Request) -> list[Comparison]:
     """Recommendations for a million users in blocks, against one call a user."""
     found = []
-    for method in asked.settings.recommend.methods[:2]:
+    for method in request.settings.recommend.methods[:2]:
         job = {"method": method, "users": 1_000_000}
         sides = (
-            Side("export, in blocks", module("serving"), asked.job(system="export", **job)),
-            Side("one call a user", module("serving"), asked.job(system="one by one", **job)),
+            Side("export, in blocks", module("serving"), request.job(system="export", **job)),
+            Side("one call a user", module("serving"), request.job(system="one by one", **job)),
         )
         found.append(
-            Comparison("serving", f"top {asked.settings.recommend.k}, {METHOD_NAMES[method]}", sides, once=True)
+            Comparison("serving", f"top {request.settings.recommend.k}, {METHOD_NAMES[method]}", sides, once=True)
         )
     return found
 
 
-ROOMS: dict[str, Callable[[Asked], list[Comparison]]] = {
-    "engine": engine,
-    "accuracy": accuracy,
+COMPARISONS: dict[str, Callable[[Request], list[Comparison]]] = {
     "recbole": recbole,
     "encoding": encoding,
     "retrieval": retrieval,

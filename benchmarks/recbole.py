@@ -1,4 +1,4 @@
-"""Plain backbones for RecBole to be compared with: our epoch and full ranking, and the same data as atomic files."""
+"""Our side of the comparison with RecBole: an epoch and a full ranking, and the same data as RecBole's atomic files."""
 
 import csv
 import time
@@ -6,38 +6,36 @@ from pathlib import Path
 
 import torch
 from llmesr.metrics import hit_rate, ndcg
-from llmesr.models.methods import Method
-from llmesr.models.scoring import full_ranks, item_table, represent
+from llmesr.models.base import Method
+from llmesr.models.scoring import Scorer, rank
 from llmesr.prepare.dataset import Dataset, Targets
+from llmesr.runs.store import Run
 from llmesr.train.loop import Task
 
-from benchmarks.engine import trained, typical
-from benchmarks.given import Given, read
-from benchmarks.timing import say, told
+from benchmarks.inputs import read, task_of, trained, typical
+from benchmarks.timing import read_job, report
 
 EVALUATIONS = 3
 
 
-def ours(given: Given, backbone: str, epochs: int) -> tuple[dict[str, float], str]:
-    """Train for some epochs without validating, then rank the validation items of all users in the whole catalogue."""
-    model = given.build(backbone, "none")
-    asked = given.data.validation
-    one = Targets(asked.users[:1], asked.items[:1], asked.negatives[:1])  # a validation that costs nothing
-    task = Task(given.task.sequences, given.data.n_items, given.task.max_length, lambda epoch: one)
-    seconds = [epoch["seconds"] for epoch in trained(given, model, task, epochs).history]
-    evaluations = [_evaluate(given, model, task) for _ in range(EVALUATIONS)]
-    predicted = int((given.data.train.lengths - 1).clip(0, task.max_length).sum())
-    note = "" if backbone == "bert4rec" else f"{predicted:,} positions"  # a cloze's are drawn
+def ours(run: Run, epochs: int) -> tuple[dict[str, float], str]:
+    """Train for some epochs without validating, then rank the validation items of all users among all items."""
+    method, validation, task = run.build(), run.data.validation, task_of(run)
+    one = Targets(validation.users[:1], validation.items[:1], validation.negatives[:1])  # costs nothing
+    unvalidated = Task(task.sequences, task.n_items, task.max_length, lambda epoch: one)
+    seconds = [epoch["seconds"] for epoch in trained(run, method, unvalidated, epochs).history]
+    evaluations = [_evaluate(method, task, validation) for _ in range(EVALUATIONS)]
+    predicted = int((run.data.train.lengths - 1).clip(0, task.max_length).sum())
+    note = "" if run.backbone == "bert4rec" else f"{predicted:,} positions"  # a cloze's are drawn
     return {"epoch_seconds": typical(seconds), "evaluation_seconds": typical(evaluations)}, note
 
 
-def _evaluate(given: Given, model: Method, task: Task) -> float:
+def _evaluate(method: Method, task: Task, validation: Targets) -> float:
     """Time HR@10 and NDCG@10 among all items; nothing is left out, as RecBole leaves out nothing."""
     began = time.perf_counter()
-    asked = given.data.validation
-    users = torch.tensor(asked.users, dtype=torch.int64)
-    states = represent(model, task.sequences, users, task.n_items, task.max_length)
-    ranks = full_ranks(states, item_table(model, task.n_items), asked.items, None)
+    histories = task.sequences.take(torch.tensor(validation.users, dtype=torch.int64))
+    scorer = Scorer.of(method, task.n_items, task.max_length)
+    ranks = rank(scorer, histories, validation.items, task.n_items)
     float(hit_rate(ranks, 10).mean()), float(ndcg(ranks, 10).mean())
     return time.perf_counter() - began
 
@@ -51,20 +49,18 @@ def write_atomic(data: Dataset, max_length: int, folder: Path, name: str) -> Non
     """Write our training sequences and validation items in RecBole's format, for two datasets.
 
     `<name>` has a row for every training position (the items before it, and its item), as RecBole itself augments
-    sequences; `<name>-users` has one row a user. Items without training interactions are told as well, so that both
+    sequences; `<name>-users` has one row a user. Items without training interactions are listed as well, so that both
     sides rank the same catalogue.
     """
-    histories = [data.train[user] for user in range(data.n_users)]
+    histories = [items.tolist() for items in data.train]
     prefixes = [
         (user, items[max(0, end - max_length) : end], items[end])
         for user, items in enumerate(histories)
         for end in range(1, len(items))
     ]
-    whole = [(user, items[-max_length:], items[-1]) for user, items in enumerate(histories) if len(items)]
-    asked = data.validation
-    held_out = [
-        (user, histories[user][-max_length:], item) for user, item in zip(asked.users, asked.items, strict=True)
-    ]
+    whole = [(user, items[-max_length:], items[-1]) for user, items in enumerate(histories) if items]
+    pairs = zip(data.validation.users.tolist(), data.validation.items.tolist(), strict=True)
+    held_out = [(user, histories[user][-max_length:], item) for user, item in pairs]
     for dataset, train in ((name, prefixes), (f"{name}-users", whole)):
         (folder / dataset).mkdir(parents=True, exist_ok=True)
         for part, rows in (("train", train), ("valid", held_out)):
@@ -84,14 +80,14 @@ def _write(file: Path, header: list[str], rows: list[list]) -> None:
 
 def main() -> None:
     """Write the data, or measure our side."""
-    job = told()
-    given = read(job["params"], job["changes"])
+    job = read_job()
+    run = read(job)
     if job["system"] == "data":
-        T = given.settings.model.max_length
-        write_atomic(given.data, T, Path(job["folder"]), job["name"])
-        say({"longest": longest(given.data, T)})
+        T = run.settings.data.max_length
+        write_atomic(run.data, T, Path(job["folder"]), job["name"])
+        report({"longest": longest(run.data, T)})
     else:
-        say(*ours(given, job["backbone"], job["epochs"]))
+        report(*ours(run, job["epochs"]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from llmesr import embed, retrieve
 from llmesr.settings import load
 
-from benchmarks.timing import say, told
+from benchmarks.timing import read_job, report
 
 BLOCK = 512
 """Users whose cosines with all others the blocked search holds at once."""
@@ -43,7 +43,7 @@ def in_blocks(vectors: np.ndarray, N: int, block: int) -> np.ndarray:
 
 def vectors_of(params: str, users: int) -> np.ndarray:
     """Take the dataset's user embeddings, or, for a number of users, random vectors as wide."""
-    real = embed.load(load(params).data.name).users
+    real = embed.load(load(params).dataset).users
     if not users:
         return real
     return np.random.default_rng(0).normal(size=(users, real.shape[1])).astype(np.float32)
@@ -51,11 +51,11 @@ def vectors_of(params: str, users: int) -> np.ndarray:
 
 def main() -> None:
     """Measure one system."""
-    job = told()
+    job = read_job()
     vectors, N = vectors_of(job["params"], job["users"]), load(job["params"]).retrieve.neighbours
     needed = BYTES_A_PAIR * len(vectors) ** 2
     if job["system"] == "dense" and needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2:
-        say({}, f"not run: needs {needed / 2**30:.0f} GB, more than half of the memory")
+        report({}, f"not run: needs {needed / 2**30:.0f} GB, more than half of the memory")
         return
     began = time.perf_counter()
     if job["system"] == "ours":
@@ -68,7 +68,7 @@ def main() -> None:
         np.save(file, found)
     else:
         values["same_neighbours"] = _shared(found, np.load(file))
-    say(values)
+    report(values)
 
 
 def _shared(found: np.ndarray, other: np.ndarray) -> float:

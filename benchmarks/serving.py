@@ -10,14 +10,14 @@ from llmesr import Recommender, recommend
 from llmesr.prepare import dataset
 from llmesr.settings import load
 
-from benchmarks.timing import say, told
+from benchmarks.timing import read_job, report
 
-ASKED = 500
-"""Users who are asked for one by one."""
+SINGLE_USERS = 500
+"""Users whose lists are made one by one."""
 
 
 def crowd(histories: pl.DataFrame, users: int) -> pl.DataFrame:
-    """Make up a crowd: the dataset's histories over and over, each time under a new id.
+    """Make a crowd of users: the dataset's histories over and over, each time under a new id.
 
     Args:
         histories: `user_id, item_id`.
@@ -30,27 +30,30 @@ def crowd(histories: pl.DataFrame, users: int) -> pl.DataFrame:
 
 def main() -> None:
     """Measure one way to serve."""
-    job = told()
+    job = read_job()
     torch.set_num_threads(1)
     settings = load(job["params"])
     recommender = Recommender.load(recommend.saved(settings, job["method"]))
-    histories, k = recommend.histories(dataset.load(settings.data.name)), settings.recommend.k
+    histories, k = recommend.histories(dataset.load(settings.dataset)), settings.recommend.k
     if job["system"] == "export":
         everyone = crowd(histories, job["users"])
         began = time.perf_counter()
         recommender.export(everyone, Path(job["folder"]) / "lists.parquet", k)
-        say({"users_per_second": job["users"] / (time.perf_counter() - began)})
+        report({"users_per_second": job["users"] / (time.perf_counter() - began)})
         return
     lists = histories.group_by("user_id", maintain_order=True).agg("item_id")["item_id"].to_list()
-    recommender.recommend(lists[0], k)  # what is made once
-    waited = []
-    for history in lists[:ASKED]:
+    recommender.recommend(lists[0], k)  # what is computed once
+    milliseconds = []
+    for history in lists[:SINGLE_USERS]:
         began = time.perf_counter()
         recommender.recommend(history, k)
-        waited.append(1000 * (time.perf_counter() - began))
-    slow = float(np.quantile(waited, 0.95))
-    say(
-        {"milliseconds": float(np.median(waited)), "milliseconds_p95": slow, "users_per_second": 1000 / np.mean(waited)}
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    report(
+        {
+            "milliseconds": float(np.median(milliseconds)),
+            "milliseconds_p95": float(np.quantile(milliseconds, 0.95)),
+            "users_per_second": 1000 / float(np.mean(milliseconds)),
+        }
     )
 
 

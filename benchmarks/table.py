@@ -1,4 +1,4 @@
-"""What was measured, tidy and to read: `benchmarks.csv` and `benchmarks.md` in `results/<dataset>/`."""
+"""What was measured, tidy and to read: `benchmarks.csv` and `table.md` in `results/<dataset>/benchmarks/`."""
 
 import csv
 from dataclasses import asdict, dataclass, fields
@@ -60,7 +60,7 @@ COSTS = (
 """What is related to ours."""
 FINE = ("ndcg10", "same_neighbours")
 """What is written with a digit more."""
-NOT_TOLD = {("floor", "peak_rss_mb")}
+LEFT_OUT = {("floor", "peak_rss_mb")}
 """What is measured and means nothing: the memory of the copies that the floor is measured by."""
 
 
@@ -74,7 +74,7 @@ class Row:
     """
 
     dataset: str
-    room: str
+    comparison: str
     subject: str
     system: str
     what: str
@@ -94,10 +94,10 @@ def rows(dataset: str, comparison: Comparison, found: dict[str, list[Sample]]) -
     ours = found[comparison.sides[0].system]
     listed = []
     for number, (system, samples) in enumerate(found.items()):
-        about = (dataset, comparison.room, comparison.subject, system)
+        about = (dataset, comparison.name, comparison.subject, system)
         if not samples[0].values:
             listed.append(Row(*about, "", None, "", None, None, None, None, None, len(samples), samples[0].note))
-        for what in (what for what in samples[0].values if (comparison.room, what) not in NOT_TOLD):
+        for what in (what for what in samples[0].values if (comparison.name, what) not in LEFT_OUT):
             values = [sample.values[what] for sample in samples]
             related = number > 0 and what in COSTS
             times = [value / own.values[what] for value, own in zip(values, ours, strict=True)] if related else []
@@ -108,23 +108,23 @@ def rows(dataset: str, comparison: Comparison, found: dict[str, list[Sample]]) -
 
 
 def write(new: list[Row], folder: Path, about: dict[str, str], machine: str) -> None:
-    """Write both files; what other calls measured in other rooms stays.
+    """Write both files; what other calls measured for other comparisons stays.
 
     Args:
-        new: all rows of the rooms that were measured now.
+        new: all rows of the comparisons that were measured now.
         folder: of the dataset's results.
-        about: a paragraph a room.
+        about: a paragraph a comparison.
         machine: what it was measured on.
     """
-    measured = {row.room for row in new}
-    kept = [row for row in read(folder / "benchmarks.csv") if row.room not in measured]
+    measured = {row.comparison for row in new}
+    kept = [row for row in read(folder / "benchmarks.csv") if row.comparison not in measured]
     order = list(about)
-    every = sorted([*kept, *new], key=lambda row: order.index(row.room))
+    every = sorted([*kept, *new], key=lambda row: order.index(row.comparison))
     with replacing(folder / "benchmarks.csv") as file, file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _short(value) for name, value in asdict(row).items()} for row in every)
-    with replacing(folder / "benchmarks.md") as file:
+    with replacing(folder / "table.md") as file:
         file.write_text(page(every, about, machine), encoding="utf-8")
 
 
@@ -137,7 +137,7 @@ def read(file: Path) -> list[Row]:
 
 
 def _parsed(row: dict[str, str]) -> Row:
-    texts = {"dataset", "room", "subject", "system", "what", "unit", "note"}
+    texts = {"dataset", "comparison", "subject", "system", "what", "unit", "note"}
     numbers = {name: float(value) if value else None for name, value in row.items() if name not in texts}
     return Row(**{name: row[name] for name in texts}, **{**numbers, "repeats": int(row["repeats"])})
 
@@ -147,12 +147,12 @@ def _short(value: object) -> object:
 
 
 def page(every: list[Row], about: dict[str, str], machine: str) -> str:
-    """Lay out a table a room."""
+    """Lay out a table a comparison."""
     parts = [f"# Benchmarks\n\n{machine}\n"]
-    for room, text in about.items():
-        own = [row for row in every if row.room == room]
+    for name, text in about.items():
+        own = [row for row in every if row.comparison == name]
         if own:
-            parts.append(f"## {room}\n\n{text}\n\n{_table(own)}\n")
+            parts.append(f"## {name}\n\n{text}\n\n{_table(own)}\n")
     return "\n".join(parts)
 
 

@@ -39,13 +39,13 @@ class Comparison:
     """Sides that do the same thing; the first is ours, to which the others are related.
 
     Attributes:
-        room: the section of the table.
+        name: of the comparison, a section of the table.
         subject: what is done.
         sides: who does it.
         once: measured once whatever the repeats: it is long, and its times are not the point.
     """
 
-    room: str
+    name: str
     subject: str
     sides: tuple[Side, ...]
     once: bool = False
@@ -77,40 +77,40 @@ def measure(side: Side, folder: Path) -> Sample:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
         )
-        said = process.stdout.read().splitlines()
+        printed = process.stdout.read().splitlines()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)  # else it would be waited for again
-        if process.returncode or not said:
+        if process.returncode or not printed:
             errors.seek(0)
             raise InputError(f"'{side.system}' failed ({process.returncode}):\n{errors.read()[-3000:]}")
-    told = json.loads(said[-1])
-    if told["values"]:
-        told["values"]["peak_rss_mb"] = usage.ru_maxrss / PER_MB
-    return Sample(told["values"], told.get("note", ""))
+    measured = json.loads(printed[-1])
+    if measured["values"]:
+        measured["values"]["peak_rss_mb"] = usage.ru_maxrss / PER_MB
+    return Sample(measured["values"], measured.get("note", ""))
 
 
-def in_turn(comparison: Comparison, repeats: int, folder: Path, tell: Callable[[str], None]) -> dict[str, list[Sample]]:
+def in_turn(comparison: Comparison, repeats: int, folder: Path, show: Callable[[str], None]) -> dict[str, list[Sample]]:
     """Measure all sides in turn, as often as asked: for each system its samples, in order."""
-    found: dict[str, list[Sample]] = {side.system: [] for side in comparison.sides}
+    samples: dict[str, list[Sample]] = {side.system: [] for side in comparison.sides}
     repeats = 1 if comparison.once else repeats
     for repeat in range(repeats):
         for side in comparison.sides:
             sample = measure(side, folder)
-            found[side.system].append(sample)
+            samples[side.system].append(sample)
             numbers = ", ".join(f"{what} {value:,.4g}" for what, value in sample.values.items()) or sample.note
-            tell(f"{comparison.room} · {comparison.subject} · {side.system} [{repeat + 1}/{repeats}]: {numbers}")
-    return found
+            show(f"{comparison.name} · {comparison.subject} · {side.system} [{repeat + 1}/{repeats}]: {numbers}")
+    return samples
 
 
-def told(arguments: Sequence[str] | None = None) -> dict:
+def read_job(arguments: Sequence[str] | None = None) -> dict:
     """Read the job that this process was started with."""
     parser = argparse.ArgumentParser(description="One measurement of `python -m benchmarks`.")
     parser.add_argument("job", help="JSON, as benchmarks/plan.py writes it")
     return json.loads(parser.parse_args(arguments).job)
 
 
-def say(values: dict[str, float], note: str = "") -> None:
-    """Say what was measured."""
+def report(values: dict[str, float], note: str = "") -> None:
+    """Print what was measured, for the process that started this one."""
     print(json.dumps({"values": values, "note": note}), flush=True)
 
 

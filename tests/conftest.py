@@ -1,7 +1,7 @@
-"""Shared fixtures: the tiny dataset, prepared in a folder of its own, and quick made-up embeddings."""
+"""Shared fixtures: the tiny dataset, prepared in a folder of its own, and random embeddings instead of an LLM's."""
 
-import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,80 +12,36 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from llmesr import models, paths, prepare, retrieve
+from helpers import ROOT, D
+from llmesr import paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
-from llmesr.models.contract import Overview
-from llmesr.models.methods import Method
-from llmesr.models.ragged import Ragged
+from llmesr.models.base import Method
+from llmesr.models.inputs import ModelInputs
 from llmesr.paths import artifact
-from llmesr.prepare.dataset import Dataset, Targets
+from llmesr.prepare.dataset import Dataset
 from llmesr.retrieve import Neighbours
+from llmesr.runs.inputs import model_inputs
+from llmesr.runs.store import Run
+from llmesr.sequences import Sequences
 from llmesr.settings import Settings, load
-from llmesr.train import loop
-from llmesr.train.loop import Task
-from llmesr.train.team import Team
 from safetensors.numpy import save_file
 
-ROOT = paths.ROOT
-ALONE = Team(torch.device("cpu"))
 torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
 
 
-def changed(settings: Settings, **changes: Any) -> Settings:
-    """Copy settings with some keys changed; `train__epochs=3` means `train.epochs`."""
-    raw = settings.model_dump(by_alias=True)
-    for path, value in changes.items():
-        *parents, key = path.split("__")
-        node = raw
-        for parent in parents:
-            node = node[parent]
-        node[key] = value
-    return Settings.model_validate(raw)
-
-
-def ragged(*rows: list[int]) -> Ragged:
-    """Make sequences from lists of items."""
-    return Ragged.of(np.concatenate(rows), [len(row) for row in rows])
-
-
-def states_of(model: Method, sequences: Ragged) -> torch.Tensor:
-    """Encode sequences of N items with a method's own vectors: (N, W)."""
-    return model.states(sequences, model.item_vectors(sequences.items))
-
-
-def overview(model: Method, sequences: Ragged, epoch: int = 0) -> Overview:
-    """Give a method its look at sequences of the tiny dataset's items."""
-    few = np.arange(min(3, len(sequences.lengths)))
-    held_out = Targets(few, few + 1, np.zeros((len(few), 1), np.int32))
-    return loop.overview(model, Task(sequences, 48, 20, lambda _: held_out), 0, epoch, ALONE)
-
-
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Tell whether two models have the same weights, bit for bit."""
-    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "slow: starts processes, reads a language model, or takes more than 2 seconds")
 
 
 @pytest.fixture
-def killed_in_the_third_epoch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Iterator[int]]:
-    """Let the next run be killed when it validates the third time, with a checkpoint of each epoch before.
-
-    Called, it gives the count of validations from then on, the third included.
-    """
-
-    def begin() -> Iterator[int]:
-        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
-        real, calls = loop.validate, itertools.count(1)
-
-        def killed(*args: Any) -> dict[str, float]:
-            if next(calls) == 3:
-                raise KeyboardInterrupt
-            return real(*args)
-
-        monkeypatch.setattr(loop, "validate", killed)
-        return calls
-
-    return begin
+def float64() -> Iterator[None]:
+    """Compute in float64, in which rounding hides nothing."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 @pytest.fixture
@@ -98,30 +54,74 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Settings:
     """Settings of the tiny dataset, fast enough for tests, independent of the root."""
-    settings = load(paths.TINY_PARAMS)
-    return changed(settings, data__root=str(ROOT / "notebooks"), train__epochs=4, train__device="cpu")
+    fast = {"data.folder": str(ROOT / "notebooks" / "tiny"), "train.epochs": 4, "train.device": "cpu"}
+    return load(ROOT / paths.TINY_PARAMS, {**fast, "train.workers": 2})
+
+
+@pytest.fixture(scope="session")
+def prepared(tiny: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Path]:
+    """The tiny dataset, prepared once, and the folder of its files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("prepared"))
+        return prepare.run(tiny), artifact("tiny", "prepare")
 
 
 @pytest.fixture
-def data(root: Path, tiny: Settings) -> Dataset:
-    """The tiny dataset, prepared."""
-    return prepare.run(tiny)
+def data(root: Path, prepared: tuple[Dataset, Path]) -> Dataset:
+    """The tiny dataset; its files lie below the temporary root."""
+    shutil.copytree(prepared[1], artifact("tiny", "prepare"))
+    return prepared[0]
 
 
 @pytest.fixture
-def embeddings(data: Dataset, tiny: Settings) -> Embeddings:
+def sequences(prepared: tuple[Dataset, Path]) -> Sequences:
+    """Every user's training items."""
+    return prepared[0].train
+
+
+@pytest.fixture(scope="session")
+def embeddings(prepared: tuple[Dataset, Path]) -> Embeddings:
     """Random embeddings of a width of 24, in which no language model had a part."""
-    rng = np.random.default_rng(0)
+    rng, data, pad = np.random.default_rng(0), prepared[0], ((1, 0), (0, 0))
     items = rng.normal(size=(data.n_items, 24)).astype(np.float32)
     users = rng.normal(size=(data.n_users, 24)).astype(np.float32)
-    pad = ((1, 0), (0, 0))
-    return Embeddings(np.pad(items, pad), np.pad(reduce(items, tiny.model.hidden), pad), users)
+    return Embeddings(np.pad(items, pad), np.pad(reduce(items, D), pad), users)
+
+
+@pytest.fixture(scope="session")
+def neighbours(embeddings: Embeddings) -> Neighbours:
+    """Five similar users each."""
+    return retrieve.similar_users(embeddings.users, 5, "cosine", 50_000)
+
+
+@pytest.fixture(scope="session")
+def inputs(embeddings: Embeddings, neighbours: Neighbours) -> ModelInputs:
+    """What models are built from."""
+    return model_inputs(embeddings, neighbours)
 
 
 @pytest.fixture
-def similar(embeddings: Embeddings) -> Neighbours:
-    """Five similar users each."""
-    return retrieve.similar_users(embeddings.users, 5, "cosine", 50_000)
+def run_of(tiny: Settings, data: Dataset, inputs: ModelInputs) -> Callable[..., Run]:
+    """Name a run on the tiny dataset, with some settings changed."""
+
+    def name(
+        backbone: str = "sasrec", method: str = "llmesr", changes: dict[str, Any] | None = None, seed: int = 42
+    ) -> Run:
+        return Run(tiny.changed(changes or {}), backbone, method, seed, data, inputs)
+
+    return name
+
+
+@pytest.fixture
+def build(run_of: Callable[..., Run]) -> Callable[..., Method]:
+    """Build a method on a backbone, of the tiny dataset's sizes, with some settings changed."""
+
+    def make(
+        backbone: str = "sasrec", method: str = "llmesr", changes: dict[str, Any] | None = None, seed: int = 0
+    ) -> Method:
+        return run_of(backbone, method, changes, seed).build()
+
+    return make
 
 
 @pytest.fixture
@@ -139,37 +139,31 @@ def table(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def build(tiny: Settings, embeddings: Embeddings, similar: Neighbours) -> Callable[..., Method]:
-    """Build a method on a backbone, of the tiny dataset's sizes, with some settings changed."""
-
-    def make(backbone: str = "sasrec", method: str = "llmesr", seed: int = 0, **changes: Any) -> Method:
-        return models.build(changed(tiny, **changes), backbone, method, seed, embeddings, similar)
-
-    return make
+def artifacts(root: Path, data: Dataset, embeddings: Embeddings, neighbours: Neighbours) -> Path:
+    """Write what stages 01 to 03 hand on below the temporary root."""
+    for stage, file, tables in (("embed", "embeddings", embeddings), ("retrieve", "neighbours", neighbours)):
+        artifact("tiny", stage).mkdir(parents=True)
+        arrays = {name: np.ascontiguousarray(array) for name, array in vars(tables).items()}
+        save_file(arrays, artifact("tiny", stage) / f"{file}.safetensors")
+    return root / "artifacts" / "tiny"
 
 
 @pytest.fixture
-def shell(root: Path, data: Dataset, embeddings: Embeddings, similar: Neighbours) -> Callable[..., subprocess.Popen]:
-    """Start Python code below the temporary root in a process of its own, with settings as `params.yaml`."""
-    for room, file, tables in (("embed", "embeddings", embeddings.tables), ("retrieve", "neighbours", vars(similar))):
-        artifact("tiny", room).mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(table) for name, table in tables.items()}
-        save_file(arrays, artifact("tiny", room) / f"{file}.safetensors")
+def shell(root: Path, artifacts: Path) -> Callable[..., subprocess.Popen]:
+    """Start Python code below the temporary root in a process of its own, with settings as `params.yaml`.
+
+    A folder `modules` below the root is on the path of Python.
+    """
 
     def start(settings: Settings, code: str, *launcher: str) -> subprocess.Popen:
-        (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
+        (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
         script = root / "script.py"
         script.write_text(
             f"from pathlib import Path\nfrom llmesr import paths\npaths.ROOT = Path({str(root)!r})\n{code}\n"
         )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join([str(root / "modules"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         command = [sys.executable, *launcher, str(script)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start
-
-
-@pytest.fixture
-def sequences(data: Dataset) -> Ragged:
-    """Every user's training items."""
-    return Ragged.of(data.train.items, data.train.lengths)

@@ -4,14 +4,15 @@ import os
 
 import pytest
 import torch
-from llmesr.devices import pick_device
+from llmesr.devices import cpu_threads, pick_device
 from llmesr.errors import InputError
 
 
-def test_no_gpu_is_named(monkeypatch):
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"'train.device' is 'cuda' but torch sees no GPU"):
+    with pytest.raises(InputError, match=r"'train.device' is 'cuda' but torch sees no GPU: set it to 'auto' or 'cpu'"):
         pick_device("cuda")
+    assert pick_device("auto").type == "cpu"
 
 
 def test_a_gpu_is_made_deterministic_and_exact_before_it_is_used(monkeypatch):
@@ -28,3 +29,11 @@ def test_a_gpu_is_made_deterministic_and_exact_before_it_is_used(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     pick_device("cuda")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def test_threads_are_put_back_even_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == before

@@ -5,6 +5,7 @@ import papermill
 import pytest
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_one_line(tmp_path):
     source = "from llmesr.settings import load\nload('/nowhere/params.yaml')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])

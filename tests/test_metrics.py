@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from llmesr.metrics import hit_rate, ndcg
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
@@ -25,3 +27,15 @@ def test_agrees_with_scikit_learn():
     for k in (1, 5, 10):
         assert hit_rate(ranks, k).mean() == pytest.approx(top_k_accuracy_score(target, scores, k=k, labels=range(101)))
         assert ndcg(ranks, k).mean() == pytest.approx(ndcg_score(relevant, scores, k=k))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(2, 200).map(lambda n: n / 2), min_size=1), st.integers(1, 50))
+def test_metrics_lie_between_0_and_1_and_never_rise_with_the_rank(ranks, k):
+    ordered = np.sort(np.array(ranks))
+    for metric in (hit_rate, ndcg):
+        values = metric(ordered, k)
+        assert ((values >= 0) & (values <= 1)).all()
+        assert (np.diff(values) <= 0).all()
+        assert (metric(ordered, k + 1) >= values).all()
+    assert (ndcg(ordered, k) <= hit_rate(ordered, k)).all()

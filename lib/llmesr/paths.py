@@ -28,27 +28,14 @@ def from_root(path: str | Path) -> Path:
     return ROOT / path
 
 
-def artifact(dataset: str, room: str) -> Path:
+def artifact(dataset: str, stage: str) -> Path:
     """Folder of what a stage hands to the next one."""
-    return ROOT / "artifacts" / dataset / room
+    return ROOT / "artifacts" / dataset / stage
 
 
-def run_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:
-    """Folder of one trained run: dataset/backbone/method/seed is its identity."""
-    return artifact(dataset, "train") / backbone / method / str(seed)
-
-
-def variant_folder(dataset: str, variant: str) -> Path:
-    """Folder of one variant of the study."""
-    return artifact(dataset, "study") / variant
-
-
-def checkpoint_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
-    """File from which a killed run resumes.
-
-    It lies outside the stage's output because DVC deletes outputs before it runs a stage.
-    """
-    return ROOT / "runs" / dataset / "checkpoints" / f"{backbone}-{method}-{seed}.pt"
+def run_store(dataset: str) -> Path:
+    """Folder of trained runs, each in a folder of its own (`runs/store.py`). DVC does not know it."""
+    return ROOT / "runs" / dataset / "trained"
 
 
 def embedding_cache() -> Path:
@@ -56,9 +43,9 @@ def embedding_cache() -> Path:
     return ROOT / "runs" / "embedding-cache"
 
 
-def results(dataset: str) -> Path:
-    """Folder of what is published: metrics, tables, figures (kept in git)."""
-    return ROOT / "results" / dataset
+def results(dataset: str, stage: str = "") -> Path:
+    """Folder of what a stage publishes: metrics, tables, figures (kept in git)."""
+    return ROOT / "results" / dataset / stage
 
 
 def shown(path: Path) -> str:
@@ -70,6 +57,12 @@ def sha256(path: Path) -> str:
     """Compute a file's SHA-256."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def md5(path: Path) -> str:
+    """Compute a file's MD5, by which DVC knows it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
 
 
 @contextmanager

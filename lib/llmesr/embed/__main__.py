@@ -18,7 +18,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         settings = load(asked.params)
-        data = dataset.load(settings.data.name)
+        data = dataset.load(settings.dataset)
         team = PartialState(cpu=not torch.cuda.is_available())
         items, users = embed.prompts(data, settings)
         with team.split_between_processes([*items, *users]) as share:

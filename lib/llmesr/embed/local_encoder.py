@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmesr.devices import computes_bfloat16, pick_device
 from llmesr.errors import InputError
+from llmesr.optional import optional
 from llmesr.paths import ROOT, sha256, shown
 from llmesr.settings import LocalEncoder
 
@@ -154,6 +154,8 @@ def load(settings: LocalEncoder, name: str) -> tuple[PreTrainedTokenizerBase, Pr
             f"tokens at most: set it to {limit} or less"
         )
     if settings.adapter:
+        with optional("ugc"):
+            from peft import PeftModel
         model = PeftModel.from_pretrained(model, _adapter(settings)).merge_and_unload()
     model = model.eval().to(pick_device("auto"))
     tokenizer.padding_side = "right"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.prepare.dataset import Sequences
 from llmesr.prepare.text import without_markup
+from llmesr.sequences import Sequences
 
 UNKNOWN = "unknown"
 NOT_ATTRIBUTES = {"item", "item_id", "title", "count", "tail", "group"}
@@ -70,7 +70,7 @@ def user_prompts(train: Sequences, titles: Sequence[str], template: str, history
     if fields(template) != {"history"}:
         raise InputError("key 'embed.user_template' must name {history} and nothing else: correct the template")
     short = [plain_text(title, 100) for title in titles]
-    histories = (train[user][: -history_items - 1 : -1] for user in range(len(train)))
+    histories = (items[-history_items:].tolist()[::-1] for items in train)
     return [template.format(history=", ".join(short[item] for item in history)) for history in histories]
 
 

@@ -1,62 +1,45 @@
 """Stage 05: the only reader of the test split. Ranks → metrics by group, for all runs, on the same negatives."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import torch
 
-from llmesr import embed, retrieve, train
 from llmesr.devices import pick_device
 from llmesr.evaluate.groups import families, recombine
-from llmesr.evaluate.references import REFERENCES, Scorer
+from llmesr.evaluate.references import REFERENCES, UNTRAINED
 from llmesr.evaluate.significance import compare
 from llmesr.metrics import METRICS
-from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import (
-    blocks,
-    full_ranks,
-    item_table,
-    rank_among,
-    rank_among_all,
-    represent,
-    rescorer,
-    sampled_ranks,
-)
+from llmesr.models.scoring import Scorer, Scores, rank
 from llmesr.paths import artifact, replacing, results
 from llmesr.prepare.dataset import Dataset, Targets, read_frame, save_frame, save_json, sequences, targets
 from llmesr.prepare.split import draw_negatives
-from llmesr.published import UNTRAINED
+from llmesr.runs.pool import train_all
+from llmesr.runs.store import Run, TrainedRun
+from llmesr.sequences import Sequences
 from llmesr.settings import Settings
+
+PROTOCOLS = ("sampled", "full")
 
 
 @dataclass(frozen=True)
 class TestSplit:
-    """What is asked at test time.
+    """What is predicted at test time.
 
     Attributes:
         inputs: what is known of each user before the test item, on the device.
         targets: the test item of each user and its fixed negatives.
     """
 
-    inputs: Ragged
+    inputs: Sequences
     targets: Targets
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The published frames, `metrics.csv`, `timings.csv` and `significance.csv`, and each user's ranks."""
-
-    metrics: pl.DataFrame
-    timings: pl.DataFrame
-    significance: pl.DataFrame
-    ranks: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Judged:
+class Ranked:
     """A run and its ranks: protocol → (n,), one a test case."""
 
     backbone: str
@@ -66,58 +49,32 @@ class Judged:
     costs: dict[str, float]
 
 
-def run(settings: Settings, data: Dataset) -> Evaluation:
-    """Evaluate every run of the matrix once; write `results/<dataset>/` and the ranks.
+@dataclass(frozen=True)
+class Evaluation:
+    """The published frames `metrics.csv`, `timings.csv` and `significance.csv`, and each user's ranks."""
 
-    Raises:
-        InputError: a run is missing or damaged.
+    metrics: pl.DataFrame
+    timings: pl.DataFrame
+    significance: pl.DataFrame
+    ranks: pl.DataFrame
+
+
+def run(settings: Settings, data: Dataset, runs: Sequence[Run]) -> Evaluation:
+    """Do the whole stage: evaluate the references and all runs, write `results/<dataset>/evaluate/` and the ranks.
+
+    Runs that the store lacks are trained.
     """
-    device = pick_device(settings.train.device)
-    split = read_test_split(data, device)
-    embeddings, similar = embed.load(data.name), retrieve.load(data.name)
-    judged = []
-    for name in settings.evaluate.references:
-        began = time.monotonic()
-        ranks = rank_reference(REFERENCES[name](data.train, data.n_items), split, data, settings)
-        costs = {"evaluate_seconds": time.monotonic() - began}
-        judged.append(Judged(UNTRAINED, name, 0, dict(ranks), costs))
-    for backbone, method, seed in settings.matrix.runs():
-        trained = train.load(settings, embeddings, similar, backbone, method, seed)
-        judged.append(judge(trained, split, data, settings))
-    found = frames(judged, split, data, settings)
-    _publish(found, data.name)
-    return found
-
-
-def judge(trained: train.Run, split: TestSplit, data: Dataset, settings: Settings) -> Judged:
-    """Rank the test items of all users with a trained run."""
-    run = trained.account
-    model = trained.model.to(split.inputs.items.device)
-    began = time.monotonic()
-    ranks = dict(rank(model, split, data, settings, run["seed"]))
-    return Judged(
-        run["backbone"], run["method"], run["seed"], ranks, {**run, "evaluate_seconds": time.monotonic() - began}
-    )
-
-
-def frames(judged: list[Judged], split: TestSplit, data: Dataset, settings: Settings) -> Evaluation:
-    """Lay out what was found as tidy frames, in the order of the runs."""
-    measured, times, ranked = [], [], []
-    grouped = families(split.targets, data)
-    cases = {"user": split.targets.users, "item_group": grouped["item"], "user_group": grouped["user"]}
-    for one in judged:
-        run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
-        times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]
-        for protocol, ranks in one.ranks.items():
-            rows = measure(ranks, grouped, settings)
-            measured += [{"dataset": data.name, **run, "protocol": protocol, **row} for row in rows]
-            users = pl.DataFrame({**cases, "rank": ranks.astype(np.float32)})
-            labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
-            ranked.append(users.select(*labels, pl.all()))
-    users = pl.concat(ranked)
-    tests = compare(users, cutoffs=settings.evaluate.top_k)
-    tests = tests.select(pl.lit(data.name).alias("dataset"), pl.all())
-    return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), tests, users)
+    split = read_test_split(data, pick_device(settings.train.device))
+    ranked = [rank_reference(name, split, data, settings) for name in settings.evaluate.references]
+    ranked += [rank_run(trained, split, data, settings) for trained in train_all(runs)]
+    evaluation = frames(ranked, split, data, settings)
+    folder = results(data.name, "evaluate")
+    for part in ("metrics", "timings", "significance"):
+        with replacing(folder / f"{part}.csv") as temporary:
+            getattr(evaluation, part).write_csv(temporary, float_precision=6)
+    save_json(summary(evaluation.metrics), folder / "summary.json")
+    save_frame(evaluation.ranks, artifact(data.name, "evaluate") / "ranks.parquet")
+    return evaluation
 
 
 def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
@@ -125,48 +82,68 @@ def read_test_split(data: Dataset, device: torch.device) -> TestSplit:
     folder = artifact(data.name, "prepare")
     held_out = targets(read_frame(folder / "test.parquet", "prepare"))
     known = sequences(read_frame(folder / "known.parquet", "prepare"), data.n_users)
-    return TestSplit(Ragged.of(known.items, known.lengths, device), held_out)
+    return TestSplit(known.to(device), held_out)
 
 
-def rank(
-    model: train.Method, split: TestSplit, data: Dataset, settings: Settings, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Rank the test items of all users under both protocols.
-
-    Yields:
-        the protocol's name and the (n,) ranks.
-    """
-    asked = split.targets
-    users = torch.tensor(asked.users, dtype=torch.int64, device=split.inputs.items.device)
-    states = represent(model, split.inputs, users, data.n_items, settings.model.max_length)
-    table = item_table(model, data.n_items)
-    negatives = _redrawn(split, data, settings, seed) if settings.evaluate.redraw_negatives else asked.negatives
-    histories = split.inputs.take(users)
-    rescore = rescorer(model, histories)
-    yield "sampled100", sampled_ranks(states, table, asked.items, negatives, rescore)
-    yield "full", full_ranks(states, table, asked.items, histories if settings.evaluate.exclude_seen else None, rescore)
+def rank_run(trained: TrainedRun, split: TestSplit, data: Dataset, settings: Settings) -> Ranked:
+    """Rank the test items of all users with a trained run."""
+    about, began = trained.account, time.monotonic()
+    method = trained.method.to(split.inputs.items.device)
+    scorer = Scorer.of(method, data.n_items, settings.data.max_length)
+    ranks = _ranks(scorer, split, data, settings, about["seed"])
+    costs = {**about, "evaluate_seconds": time.monotonic() - began}
+    return Ranked(about["backbone"], about["method"], about["seed"], ranks, costs)
 
 
-def rank_reference(
-    score: Scorer, split: TestSplit, data: Dataset, settings: Settings
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Rank the test items of all users by a reference's scores, under both protocols, against the fixed negatives.
+def rank_reference(name: str, split: TestSplit, data: Dataset, settings: Settings) -> Ranked:
+    """Rank the test items of all users by a reference's scores."""
+    began = time.monotonic()
+    ranks = _ranks(REFERENCES[name](data.train, data.n_items), split, data, settings, None)
+    return Ranked(UNTRAINED, name, 0, ranks, {"evaluate_seconds": time.monotonic() - began})
 
-    Yields:
-        the protocol's name and the (n,) ranks.
-    """
-    found: dict[str, list[torch.Tensor]] = {"sampled100": [], "full": []}
-    for block in blocks(len(split.targets.users), data.n_items + 1):
-        users = torch.tensor(split.targets.users[block], dtype=torch.int64, device=split.inputs.items.device)
-        had = split.inputs.take(users)
-        scores = torch.from_numpy(score(had)).to(users.device)
-        target = torch.tensor(split.targets.items[block], dtype=torch.int64, device=users.device)[:, None]
-        negatives = torch.tensor(split.targets.negatives[block], dtype=torch.int64, device=users.device)
-        own = scores.gather(1, target)
-        found["sampled100"].append(rank_among(own, scores.gather(1, negatives), negatives > 0))
-        seen = had if settings.evaluate.exclude_seen else None
-        found["full"].append(rank_among_all(scores, target, seen))
-    yield from ((protocol, torch.cat(parts).cpu().numpy()) for protocol, parts in found.items())
+
+def _ranks(
+    scores: Scores, split: TestSplit, data: Dataset, settings: Settings, seed: int | None
+) -> dict[str, np.ndarray]:
+    """Rank the test items of all users under both protocols."""
+    targets = split.targets
+    users = torch.tensor(targets.users, dtype=torch.int64, device=split.inputs.items.device)
+    histories, negatives = split.inputs.take(users), targets.negatives
+    if settings.evaluate.redraw_negatives and seed is not None:
+        negatives = _redrawn(split, data, settings, seed)
+    seen = histories if settings.evaluate.exclude_seen else None
+    return {
+        "sampled": rank(scores, histories, targets.items, data.n_items, negatives=negatives),
+        "full": rank(scores, histories, targets.items, data.n_items, seen=seen),
+    }
+
+
+def _redrawn(split: TestSplit, data: Dataset, settings: Settings, seed: int) -> np.ndarray:
+    """Draw a run's own negatives, as the authors' code does."""
+    seen = [np.unique(items.cpu().numpy()) for items in split.inputs]
+    for user, item in zip(split.targets.users, split.targets.items, strict=True):
+        seen[user] = np.union1d(seen[user], item)
+    rng = np.random.default_rng([settings.prepare.seed, seed])
+    return draw_negatives(split.targets.users, seen, data.n_items, settings.prepare.negatives, rng)
+
+
+def frames(ranked: list[Ranked], split: TestSplit, data: Dataset, settings: Settings) -> Evaluation:
+    """Lay out ranks as tidy frames, in the order of the runs."""
+    measured, times, by_user = [], [], []
+    grouped = families(split.targets, data)
+    cases = {"user": split.targets.users, "item_group": grouped["item"], "user_group": grouped["user"]}
+    for one in ranked:
+        run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
+        times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]
+        for protocol, ranks in one.ranks.items():
+            rows = measure(ranks, grouped, settings)
+            measured += [{"dataset": data.name, **run, "protocol": protocol, **row} for row in rows]
+            labels = [pl.lit(value).alias(name) for name, value in {**run, "protocol": protocol}.items()]
+            by_user.append(pl.DataFrame({**cases, "rank": ranks.astype(np.float32)}).select(*labels, pl.all()))
+    users = pl.concat(by_user)
+    tests = compare(users, cutoffs=settings.evaluate.top_k)
+    tests = tests.select(pl.lit(data.name).alias("dataset"), pl.all())
+    return Evaluation(pl.DataFrame(measured), pl.DataFrame(times), tests, users)
 
 
 def measure(ranks: np.ndarray, grouped: dict[str, np.ndarray], settings: Settings) -> list[dict[str, object]]:
@@ -202,16 +179,6 @@ def measure(ranks: np.ndarray, grouped: dict[str, np.ndarray], settings: Setting
     return rows
 
 
-def _redrawn(split: TestSplit, data: Dataset, settings: Settings, seed: int) -> np.ndarray:
-    """Draw a run's own negatives, as the authors' code does."""
-    whole = split.inputs
-    seen = [np.unique(part.numpy()) for part in whole.items.cpu().split(whole.lengths.cpu().tolist())]
-    for user, item in zip(split.targets.users, split.targets.items, strict=True):
-        seen[user] = np.union1d(seen[user], item)
-    rng = np.random.default_rng([settings.prepare.seed, seed])
-    return draw_negatives(split.targets.users, seen, data.n_items, settings.prepare.negatives, rng)
-
-
 UNITS = {
     "epochs": "count",
     "best_epoch": "count",
@@ -227,16 +194,6 @@ def _timings(costs: dict[str, float]) -> list[dict[str, object]]:
     return [{"what": what, "value": float(costs[what]), "unit": unit} for what, unit in UNITS.items() if what in costs]
 
 
-def _publish(found: Evaluation, name: str) -> None:
-    folder = results(name)
-    for part in ("metrics", "timings", "significance"):
-        with replacing(folder / f"{part}.csv") as temporary:
-            getattr(found, part).write_csv(temporary, float_precision=6)
-    for run, values in summary(found.metrics).items():
-        save_json(values, folder / "summary" / f"{run}.json")
-    save_frame(found.ranks, artifact(name, "evaluate") / "ranks.parquet")
-
-
 def summary(metrics: pl.DataFrame) -> dict[str, dict[str, float]]:
     """Condense the metrics for `dvc metrics show`, a row a backbone and method.
 
@@ -245,7 +202,7 @@ def summary(metrics: pl.DataFrame) -> dict[str, dict[str, float]]:
     """
     kept = metrics.filter(pl.col("group").is_in(["overall", "tail_item", "tail_user"]), metric="NDCG@10")
     means = kept.group_by(["backbone", "method", "protocol", "group"], maintain_order=True).agg(pl.col("value").mean())
-    found: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, float]] = {}
     for backbone, method, protocol, group, value in means.iter_rows():
-        found.setdefault(f"{backbone}-{method}", {})[f"{protocol} {group}"] = round(value, 4)
-    return found
+        rows.setdefault(f"{backbone}-{method}", {})[f"{protocol} {group}"] = round(value, 4)
+    return rows

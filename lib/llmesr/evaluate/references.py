@@ -1,39 +1,45 @@
-"""Rows that need no training loop, to be sane by: popularity, and items bought together.
+"""Rows that need no training, as sanity checks: popularity, and items that the same users have.
 
-A reference is fitted on training interactions and gives a score for every item; who cannot beat it has learned
-nothing about order.
+A method that cannot beat them has learned nothing about order.
 """
 
 from collections.abc import Callable
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from llmesr.models.ragged import Ragged
-from llmesr.prepare.dataset import Sequences, baskets
-from llmesr.retrieve.items import bought_together
+from llmesr.models.scoring import Scores
+from llmesr.sequences import Sequences
+from llmesr.similarity import cooccurrence, incidence
 
-Scorer = Callable[[Ragged], np.ndarray]
-"""B users' items → (B, V + 1) scores."""
-
+UNTRAINED = "untrained"
+"""Stands in the column `backbone` of a reference, which has none."""
 NEIGHBOURS = 99
 """Most similar other items that are kept for each item."""
 
 
-def popularity(train: Sequences, n_items: int) -> Scorer:
-    """Score every item by its training interactions, for everybody alike."""
-    counts = np.bincount(train.items, minlength=n_items + 1).astype(np.float32)
-    return lambda users: np.tile(counts, (len(users.lengths), 1))
+class Popularity(Scores):
+    """Score every item by its training interactions, the same for all users."""
+
+    def __init__(self, train: Sequences, n_items: int) -> None:
+        self.counts = torch.bincount(train.items, minlength=n_items + 1).float()
+
+    def __call__(self, histories: Sequences) -> Tensor:
+        """Score all items for B histories: (B, V + 1)."""
+        return self.counts.to(histories.items.device).repeat(len(histories), 1)
 
 
-def item_knn(train: Sequences, n_items: int) -> Scorer:
-    """Score an item by its cosine to the user's items, summed: cosine of who has them, in training."""
-    similarity = bought_together(train, n_items, NEIGHBOURS)
+class ItemKNN(Scores):
+    """Score an item by its cosine of co-occurrence to the history's items, summed."""
 
-    def score(users: Ragged) -> np.ndarray:
-        asked = Sequences(users.items.cpu().numpy(), users.offsets.cpu().numpy())
-        return (baskets(asked, n_items) @ similarity).toarray()
+    def __init__(self, train: Sequences, n_items: int) -> None:
+        self.n_items, self.similarity = n_items, cooccurrence(train, n_items, NEIGHBOURS)
 
-    return score
+    def __call__(self, histories: Sequences) -> Tensor:
+        """Score all items for B histories: (B, V + 1)."""
+        scores = incidence(histories, self.n_items) @ self.similarity
+        return torch.from_numpy(scores.toarray()).to(histories.items.device)
 
 
-REFERENCES: dict[str, Callable[[Sequences, int], Scorer]] = {"popularity": popularity, "item_knn": item_knn}
+REFERENCES: dict[str, Callable[[Sequences, int], Scores]] = {"popularity": Popularity, "item_knn": ItemKNN}
+TITLES = {"popularity": "Popularity", "item_knn": "Item-kNN"}

@@ -1,4 +1,4 @@
-"""Is a difference more than luck? Paired tests over users, with a correction for how many are made."""
+"""Is a difference significant? Paired tests over users, with a correction for how many are made."""
 
 import itertools
 from functools import partial
@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, ttest_rel
 
 from llmesr.metrics import METRICS
 
-AGAINST = ("none", "llmesr")
+AGAINST = ("base", "llmesr")
 """The methods that all others are compared with."""
 LEVEL = 0.05
 """Of the false discovery rate, and 1 minus the confidence of the intervals."""

@@ -1,4 +1,4 @@
-"""Multi-head attention over ragged sequences; without dropout of weights on PyTorch's fused kernel."""
+"""Scaled dot-product attention within each of B sequences (Vaswani et al., 2017)."""
 
 from dataclasses import dataclass
 
@@ -6,102 +6,119 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmesr.errors import InputError
 from llmesr.models.dropout import Dropout
-from llmesr.models.layout import layout_of
-from llmesr.models.ragged import Ragged
+from llmesr.sequences import Group, Sequences
 
 
 @dataclass(frozen=True)
-class Padding:
-    """Zero vectors that fill a sequence up to T positions and are attended to like items.
+class ZeroPadding:
+    """Zero vectors that fill a sequence up to T positions and are attended to like items, as in LLM-ESR's code.
 
-    All of them have the same key and value, the projections' biases. So one key stands for them, its weight times
-    their number: a *sink* that takes the more attention the shorter the sequence is.
+    All of them have the same key and the same value, the biases of the two projections. So one key stands for all: its
+    weight is multiplied by their number. It takes the more attention the shorter the sequence is.
 
     Attributes:
-        key_value: (2D,) key and value of a zero vector.
+        key: (D,) of a zero vector.
+        value: (D,) of a zero vector.
         length: T.
     """
 
-    key_value: Tensor
+    key: Tensor
+    value: Tensor
     length: int
 
 
 def attend(
     q: Tensor,
-    key_value: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sequences: Sequences,
     heads: int,
-    sequences: Ragged,
+    *,
     causal: bool,
     dropout: Dropout | None = None,
-    padding: Padding | None = None,
-    *,
-    last_only: bool = False,
+    padding: ZeroPadding | None = None,
 ) -> Tensor:
-    """Scaled dot-product attention softmax(q kᵀ / √d) v within each sequence.
+    """Compute softmax(QKᵀ / √d) V within each sequence.
 
     Args:
-        q: (N, …, D) queries; views between N and D are attended to separately, as further heads.
-        key_value: (N, …, 2D) keys, then values.
-        heads: number of heads; divides D.
+        q: (N, D) queries.
+        k: (N, D) keys.
+        v: (N, D) values.
         sequences: which of the N rows belong together.
+        heads: H; divides D, d = D / H.
         causal: a position attends to earlier ones and itself only.
-        dropout: of attention weights, in training.
-        padding: what fills up a sequence, if that is attended to.
-        last_only: only the last position of each of the B sequences asks: q is (B, …, D).
+        dropout: of the attention weights, in training.
+        padding: what fills a sequence up, if that is attended to.
 
     Returns:
-        like q.
+        (N, D).
     """
-    d = q.shape[-1] // heads
-    layout = layout_of(sequences, q[0].numel() // q.shape[-1], heads, causal, padding and padding.length, last_only)
-    cells = key_value.reshape(-1, d)
-    if padding is not None:
-        cells = torch.cat([cells, padding.key_value.view(-1, d)])
-    # pieces lie as the products want them, so that these need no copy
-    asked = layout.queries(q.reshape(-1, d)).split(layout.query_cells)
-    answers = layout.keys_values(cells).split(layout.key_value_cells)
-    mixed = [
-        _mix(queries.view(b, h, -1, d), pairs.view(2, b, h, -1, d), mask, dropout)
-        for queries, pairs, mask, (b, h) in zip(asked, answers, layout.masks, layout.shapes, strict=True)
-    ]
-    return layout.answers(torch.cat([out.reshape(-1, d) for out in mixed])).view_as(q)
+    rectangles, qkv = [], torch.cat([q, k, v], -1)  # (N, 3D)
+    for group in sequences.groups:
+        Q, K, V = (split_heads(x, heads) for x in group.pad(qkv).chunk(3, -1))  # (b, H, T, d) each
+        mask = group.causal_mask if causal else group.mask  # (b, 1, T or 1, T)
+        if padding is not None:
+            K, V, mask = _append_zeros(K, V, mask, group, padding)  # T + 1 keys
+        if dropout is not None and dropout.training and dropout.p > 0:
+            mixed = dropout(attention_weights(Q, K, mask)) @ V  # (b, H, T, d)
+        else:
+            mixed = F.scaled_dot_product_attention(Q, K, V, mask)  # the same without dropout, in one kernel
+        rectangles.append(mixed.transpose(1, 2).flatten(2))  # (b, T, D)
+    return sequences.unpad(rectangles)
 
 
-def _mix(queries: Tensor, keys_values: Tensor, mask: Tensor, dropout: Dropout | None) -> Tensor:
-    """Attend within a rectangle: (b, h, T, d)."""
-    keys, values = keys_values
-    if dropout is not None and dropout.training and dropout.p > 0:
-        return dropout(_weights(queries, keys, mask)) @ values
-    return F.scaled_dot_product_attention(queries, keys, values, mask)
+def attention_weights(Q: Tensor, K: Tensor, mask: Tensor) -> Tensor:
+    """Compute softmax(QKᵀ / √d + mask): (b, H, T, T), rows sum to 1."""
+    return torch.add(mask, Q @ K.transpose(-1, -2), alpha=Q.shape[-1] ** -0.5).softmax(-1)
 
 
-def _weights(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    return torch.add(mask, queries @ keys.transpose(-1, -2), alpha=queries.shape[-1] ** -0.5).softmax(-1)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Cut vectors into heads: (b, T, D) to (b, H, T, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attention_map(q: Tensor, k: Tensor, heads: int, sequences: Ragged, causal: bool) -> list[Tensor]:
-    """Return the weights that `attend` uses, to look at: a group's (b, heads, T, T) each, rows sum to 1."""
-    masks = layout_of(sequences, 1, heads, causal, None, False).masks
-    maps = []
-    for group, mask in zip(sequences.groups, masks, strict=True):
-        queries, keys = (F.embedding(group.index, x).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
-        maps.append(_weights(queries, keys, mask))
-    return maps
+def _append_zeros(
+    K: Tensor, V: Tensor, mask: Tensor, group: Group, padding: ZeroPadding
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Append the one key that stands for the zero vectors; adding the log of a number multiplies a weight by it."""
+    b, heads, _, d = K.shape
+    zero_key, zero_value = (x.view(1, heads, 1, d).expand(b, -1, -1, -1) for x in (padding.key, padding.value))
+    count = (padding.length - group.real.sum(1)).clamp(min=0).float()  # (b,)
+    column = count.log()[:, None, None, None].expand(*mask.shape[:-1], 1)
+    return torch.cat([K, zero_key], 2), torch.cat([V, zero_value], 2), torch.cat([mask, column], -1)
 
 
 class SelfAttention(nn.Module):
-    """Self-attention with query, key, value and output projections."""
+    """Multi-head attention with projections of query, key, value and output.
 
-    def __init__(self, hidden: int, heads: int, dropout: float, padded_to: int | None) -> None:
+    Args:
+        hidden: D.
+        heads: H.
+        dropout: of the attention weights.
+        zeros_up_to: T if zero vectors up to that length are attended to; None if padding is not seen at all.
+    """
+
+    def __init__(self, hidden: int, heads: int, dropout: float, zeros_up_to: int | None = None) -> None:
         super().__init__()
-        self.heads, self.dropout, self.padded_to = heads, Dropout(dropout), padded_to
-        self.query = nn.Linear(hidden, hidden)
-        self.key_value = nn.Linear(hidden, 2 * hidden)
-        self.out = nn.Linear(hidden, hidden)
+        self.heads, self.dropout, self.zeros_up_to = heads, Dropout(dropout), zeros_up_to
+        self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
 
-    def forward(self, q: Tensor, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool = False) -> Tensor:
-        """Attend from q (N, …, D), or (B, …, D) of the last positions alone, to x (N, …, D); return like q."""
-        padding = None if self.padded_to is None else Padding(self.key_value.bias, self.padded_to)
-        options = {"dropout": self.dropout, "padding": padding, "last_only": last_only}
-        return self.out(attend(self.query(q), self.key_value(x), self.heads, sequences, causal, **options))
+    def forward(self, query: Tensor, x: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
+        """Attend from `query` (N, D) to x (N, D): (N, D)."""
+        padding = self.zeros_up_to and ZeroPadding(self.key.bias, self.value.bias, self.zeros_up_to)
+        q, k, v = self.query(query), self.key(x), self.value(x)  # (N, D) each
+        return self.out(
+            attend(q, k, v, sequences, self.heads, causal=causal, dropout=self.dropout, padding=padding or None)
+        )
+
+
+def check_heads(key: str, heads: int, hidden: int) -> None:
+    """Check that heads divide the hidden size.
+
+    Raises:
+        InputError: they do not.
+    """
+    if hidden % heads:
+        raise InputError(f"key '{key}' is {heads}, which does not divide 'model.hidden' ({hidden})")

@@ -1,4 +1,4 @@
-"""Dropout whose masks are cheap to draw."""
+"""Dropout whose masks are cheap to draw on a CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ LEVELS = 2**16
 class Dropout(nn.Module):
     """Zero each element with probability `p`, scale the rest by 1 / (1 - p).
 
-    On a CPU, PyTorch draws one random number an element, which took a quarter of a training epoch; four 16-bit
-    numbers out of each 64-bit one decide as well (p is met to 1 / 65,536). On a GPU PyTorch's own is used.
+    PyTorch draws one random number an element, which takes a quarter of a training epoch on a CPU; here four 16-bit
+    numbers out of each 64-bit one decide (p is met to 1 / 65,536). On a GPU PyTorch's own dropout is used.
     """
 
     def __init__(self, p: float) -> None:
@@ -18,7 +18,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of x of any shape; the identity in evaluation and for p = 0."""
+        """Drop elements of x, of any shape; the identity in evaluation and for p = 0."""
         if not self.training or self.p == 0:
             return x
         if x.is_cuda:

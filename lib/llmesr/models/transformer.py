@@ -1,17 +1,17 @@
-"""The Transformer block and the learned positions that SASRec and BERT4Rec share."""
+"""The Transformer that SASRec and BERT4Rec share: learned positions, then blocks as in SASRec's code."""
 
 from torch import Tensor, nn
 
 from llmesr.models.attention import SelfAttention
 from llmesr.models.dropout import Dropout
-from llmesr.models.ragged import Ragged
-from llmesr.settings import Bert4Rec, Model, SasRec
+from llmesr.sequences import Sequences
 
 
 class Positions(nn.Module):
     """Scale item vectors by √D and add learned positions, counted back from the latest item.
 
-    Counting from the end is what padding on the left amounts to, in SASRec's code: the latest item is always last.
+    Counting from the end is what padding on the left amounts to, in SASRec's code: the latest item has always the same
+    position. LLM-ESR's code counts from the oldest item.
     """
 
     def __init__(self, hidden: int, max_length: int, dropout: float) -> None:
@@ -20,48 +20,40 @@ class Positions(nn.Module):
         nn.init.xavier_normal_(self.table.weight)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, sequences: Ragged) -> Tensor:
-        """Place x (N, D)."""
+    def forward(self, x: Tensor, sequences: Sequences) -> Tensor:
+        """Place item vectors x: (N, D) to (N, D)."""
         return self.dropout(x * x.shape[-1] ** 0.5 + self.table(sequences.from_end))
 
 
 class Block(nn.Module):
-    """One block as in SASRec's code: the normed query is also the residual; feed-forward of width D with ReLU."""
+    """Attention, then a feed-forward network of width D with ReLU; the normed query is also the residual."""
 
-    def __init__(self, hidden: int, heads: int, dropout: float, padded_to: int | None) -> None:
+    def __init__(self, hidden: int, heads: int, dropout: float, zeros_up_to: int | None) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(hidden, eps=1e-8)
-        self.attention = SelfAttention(hidden, heads, dropout, padded_to)
+        self.attention = SelfAttention(hidden, heads, dropout, zeros_up_to)
         self.norm_feed_forward = nn.LayerNorm(hidden, eps=1e-8)
         self.feed_forward = nn.Sequential(
-            nn.Linear(hidden, hidden),
-            Dropout(dropout),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            Dropout(dropout),
+            nn.Linear(hidden, hidden), Dropout(dropout), nn.ReLU(), nn.Linear(hidden, hidden), Dropout(dropout)
         )
 
-    def forward(self, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool = False) -> Tensor:
-        """Transform (N, …, D) to the same, or to the (B, …, D) of the last positions alone."""
-        q = self.norm_attention(x[sequences.last] if last_only else x)
-        x = self.norm_feed_forward(q + self.attention(q, x, sequences, causal, last_only=last_only))
+    def forward(self, x: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
+        """Transform x: (N, D) to (N, D)."""
+        query = self.norm_attention(x)
+        x = self.norm_feed_forward(query + self.attention(query, x, sequences, causal=causal))
         return x + self.feed_forward(x)
 
 
-class Blocks(nn.Module):
+class Transformer(nn.Module):
     """A stack of blocks and a last norm."""
 
-    def __init__(self, settings: SasRec | Bert4Rec, model: Model, *, attend_padding: bool) -> None:
+    def __init__(self, blocks: int, hidden: int, heads: int, dropout: float, zeros_up_to: int | None) -> None:
         super().__init__()
-        hidden = model.hidden
-        padded_to = model.max_length if attend_padding else None
-        self.blocks = nn.ModuleList(
-            Block(hidden, settings.heads, model.dropout, padded_to) for _ in range(settings.blocks)
-        )
+        self.blocks = nn.ModuleList(Block(hidden, heads, dropout, zeros_up_to) for _ in range(blocks))
         self.norm = nn.LayerNorm(hidden, eps=1e-8)
 
-    def forward(self, x: Tensor, sequences: Ragged, causal: bool, *, last_only: bool) -> Tensor:
-        """Transform (N, …, D) to the same, or to the (B, …, D) of the last positions, all that the last block makes."""
-        for block in self.blocks[:-1]:
-            x = block(x, sequences, causal)
-        return self.norm(self.blocks[-1](x, sequences, causal, last_only=last_only))
+    def forward(self, x: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
+        """Transform x: (N, D) to states (N, D)."""
+        for block in self.blocks:
+            x = block(x, sequences, causal=causal)
+        return self.norm(x)

@@ -10,9 +10,8 @@ from llmesr.prepare.card import describe
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
 from llmesr.prepare.split import LEAVE_ONE_OUT_NEEDS, Split, cut, draw_negatives, leave_one_out, temporal
-from llmesr.prepare.ugc import before_split
-from llmesr.prepare.ugc import clean as clean_texts
-from llmesr.settings import Prepare, Recipe, Settings
+from llmesr.prepare.written import before_split
+from llmesr.settings import DatasetSettings, PrepareSettings, Settings
 
 __all__ = ["Dataset", "clean", "label", "number", "run"]
 
@@ -23,12 +22,12 @@ def run(settings: Settings) -> Dataset:
     Raises:
         InputError: bad raw files, or nothing is left after filtering.
     """
-    raw = load_raw(settings.source, settings.folder, settings.recipe)
-    kept = clean(raw, settings.recipe)
+    raw = load_raw(settings.folder, settings.data)
+    kept = clean(raw, settings.data)
     if kept.is_empty():
         raise InputError(
             f"{shown(settings.folder)}: no interaction is left after filtering "
-            f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'prepare.recipes.{settings.source}'"
+            f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'datasets.{settings.dataset}'"
         )
     cuts = cut(kept, settings.prepare.temporal_shares)
     if settings.prepare.split == "temporal":  # who comes later has no history to learn from
@@ -39,28 +38,28 @@ def run(settings: Settings) -> Dataset:
     if settings.prepare.split == "temporal":
         split = temporal(interactions, cuts)
     else:
-        split = leave_one_out(interactions, settings.recipe.short_users)
+        split = leave_one_out(interactions, settings.data.short_users)
     if split.test.is_empty() or split.validation.is_empty():
         need = {"leave_one_out": "3 interactions", "temporal": "interactions before and after both points in time"}
         raise InputError(
             f"{shown(settings.folder)}: no user has the {need[settings.prepare.split]} that the split "
             f"'{settings.prepare.split}' needs: get more data, or change 'prepare.split'"
         )
-    ugc, kept_texts = written(raw, interactions, items, split, settings.prepare)
-    users, items, thresholds = label(split, users, items, settings.prepare)
+    texts, kept_texts = written(raw, interactions, items, split)
+    users, items, thresholds = label(split, users, items, settings)
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
-    card = {"name": settings.data.name, **describe(users, items, totals, thresholds), **kept_texts}
+    card = {"name": settings.dataset, **describe(users, items, totals, thresholds), **kept_texts}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
-    folder = artifact(settings.data.name, "prepare")
+    folder = artifact(settings.dataset, "prepare")
     frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
-    frames |= {"users": users, "items": items, "ugc": ugc}
+    frames |= {"users": users, "items": items, "texts": texts}
     for part, frame in frames.items():
         dataset.save_frame(frame, folder / f"{part}.parquet")
     dataset.save_json(card, folder / "card.json")
-    return dataset.load(settings.data.name)
+    return dataset.load(settings.dataset)
 
 
-def clean(raw: Raw, recipe: Recipe) -> pl.DataFrame:
+def clean(raw: Raw, recipe: DatasetSettings) -> pl.DataFrame:
     """Order the interactions in time (ties keep the order of the file), then apply repeats, filter and short users."""
     ordered = raw.interactions.sort("timestamp", maintain_order=True)
     if recipe.repeats == "first":
@@ -70,7 +69,7 @@ def clean(raw: Raw, recipe: Recipe) -> pl.DataFrame:
 
 
 def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Give users the rows 0..U-1 and items the ids 1..V, both in the order of their raw ids.
+    """Give users the rows 0 … U - 1 and items the ids 1 … V, both in the order of their raw ids.
 
     Returns:
         interactions ordered by user and time (`user`, `item`, `user_id`, `timestamp`); users; items that occur.
@@ -87,19 +86,18 @@ def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFram
 
 
 def written(
-    raw: Raw, interactions: pl.DataFrame, items: pl.DataFrame, split: Split, settings: Prepare
+    raw: Raw, interactions: pl.DataFrame, items: pl.DataFrame, split: Split
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
-    """Keep of what users wrote what may be used, cleaned; and for the card, how much was left after each step."""
+    """Keep of what users wrote what may be used; and for the card, how much was left after each step."""
     if raw.texts is None:
-        return pl.DataFrame(schema=dataset.UGC), {}
-    told = interactions.join(items.select("item", "item_id"), on="item", maintain_order="left")
-    early, known = before_split(raw.texts, told, split)
-    texts, left = clean_texts(early, settings.ugc)
-    return texts, {"texts": {"read": raw.texts.height, **known, **left}}
+        return pl.DataFrame(schema=dataset.TEXTS), {}
+    with_ids = interactions.join(items.select("item", "item_id"), on="item", maintain_order="left")
+    early, left = before_split(raw.texts, with_ids, split)
+    return early.select("user", "item", "text").cast(dataset.TEXTS), {"texts": {"read": raw.texts.height, **left}}
 
 
 def label(
-    split: Split, users: pl.DataFrame, items: pl.DataFrame, settings: Prepare
+    split: Split, users: pl.DataFrame, items: pl.DataFrame, settings: Settings
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
     """Add each user's input length and each item's training count, and the groups they belong to.
 
@@ -111,22 +109,22 @@ def label(
     lengths = np.bincount(split.known["user"].to_numpy(), minlength=users.height)
     counts = np.bincount(split.train["item"].to_numpy(), minlength=items.height + 1)[1:]
     thresholds = {
-        "user": groups.tail_threshold(lengths, settings.tail_quantile, settings.tail_user_below),
-        "item": groups.tail_threshold(counts, settings.tail_quantile, settings.tail_item_below),
+        "user": groups.tail_threshold(lengths, settings.prepare.tail_quantile, settings.data.tail_user_below),
+        "item": groups.tail_threshold(counts, settings.prepare.tail_quantile, settings.data.tail_item_below),
     }
     users = users.with_columns(pl.Series("length", lengths)).with_columns(
         groups.tail_label(pl.col("length"), thresholds["user"], "user").alias("tail"),
-        groups.edge_label(pl.col("length"), settings.length_edges, "length").alias("group"),
+        groups.edge_label(pl.col("length"), settings.prepare.length_edges, "length").alias("group"),
     )
     items = items.with_columns(pl.Series("count", counts)).with_columns(
         groups.tail_label(pl.col("count"), thresholds["item"], "item").alias("tail"),
-        groups.edge_label(pl.col("count"), settings.popularity_edges, "popularity").alias("group"),
+        groups.edge_label(pl.col("count"), settings.prepare.popularity_edges, "popularity").alias("group"),
     )
     return users, items, thresholds
 
 
 def add_negatives(
-    interactions: pl.DataFrame, split: Split, n_items: int, settings: Prepare
+    interactions: pl.DataFrame, split: Split, n_items: int, settings: PrepareSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Add to each held-out item the negatives it is ranked against, the same for every method and run.
 

@@ -7,34 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix
 
 from llmesr.errors import InputError
 from llmesr.paths import artifact, replacing, shown
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Users' items in time order, as one long array (ragged rows).
-
-    Attributes:
-        items: (N,) item ids 1..V, user after user.
-        offsets: (U + 1,) where each user's items start and end.
-    """
-
-    items: np.ndarray
-    offsets: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(U,) number of items of each user."""
-        return np.diff(self.offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, user: int) -> np.ndarray:
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
+from llmesr.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -42,7 +18,7 @@ class Targets:
     """One held-out item a user, and what it is ranked against.
 
     Attributes:
-        users: (n,) user rows 0..U-1.
+        users: (n,) user rows 0 … U - 1.
         items: (n,) the held-out item.
         negatives: (n, 100) items that the user never touched; 0 where there are too few.
     """
@@ -52,7 +28,7 @@ class Targets:
     negatives: np.ndarray
 
 
-UGC = {"user": pl.Int32, "item": pl.Int32, "text": pl.String}
+TEXTS = {"user": pl.Int32, "item": pl.Int32, "text": pl.String}
 """Who wrote what about which item."""
 
 
@@ -61,7 +37,8 @@ class Dataset:
     """Training interactions, the validation split and the tables of users and items; never the test split.
 
     Attributes:
-        ugc: `user`, `item`, `text`: what users wrote about training items before the split point, cleaned.
+        train: every user's training items in time order, on the CPU.
+        texts: `user`, `item`, `text`: what users wrote about training items before the split point, as they wrote it.
     """
 
     name: str
@@ -70,7 +47,7 @@ class Dataset:
     users: pl.DataFrame
     items: pl.DataFrame
     card: dict
-    ugc: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=UGC))
+    texts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TEXTS))
 
     @property
     def n_users(self) -> int:
@@ -89,18 +66,8 @@ class Dataset:
 
 
 def sequences(pairs: pl.DataFrame, n_users: int) -> Sequences:
-    """Turn (user, item) rows, ordered by user and time, into ragged rows."""
-    counts = np.bincount(pairs["user"].to_numpy(), minlength=n_users)
-    return Sequences(pairs["item"].to_numpy(), np.concatenate([[0], np.cumsum(counts)]))
-
-
-def baskets(of: Sequences, n_items: int) -> csr_matrix:
-    """Who has which item, however often: (B, V + 1) float32 of ones."""
-    ones = np.ones(len(of.items), np.float32)
-    found = csr_matrix((ones, of.items, of.offsets), shape=(len(of), n_items + 1), copy=True)
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    return found
+    """Turn (user, item) rows, ordered by user and time, into sequences."""
+    return Sequences.of(pairs["item"].to_numpy(), np.bincount(pairs["user"].to_numpy(), minlength=n_users))
 
 
 def targets(frame: pl.DataFrame) -> Targets:
@@ -126,7 +93,7 @@ def attribute(data: Dataset, name: str, key: str) -> np.ndarray:
     """
     known = [column for column in data.users.columns if column not in NOT_ATTRIBUTES]
     if name not in known:
-        raise InputError(f"key '{key}' names '{name}', and of users is known: {', '.join(known) or 'nothing'}")
+        raise InputError(f"key '{key}' names '{name}', and users have: {', '.join(known) or 'no attributes'}")
     return data.users[name].cast(pl.String).fill_null("").to_numpy().astype(str)
 
 
@@ -179,7 +146,7 @@ def load(name: str) -> Dataset:
     folder = artifact(name, "prepare")
     frames = {
         part: read_frame(folder / f"{part}.parquet", "prepare")
-        for part in ("train", "validation", "users", "items", "ugc")
+        for part in ("train", "validation", "users", "items", "texts")
     }
     return Dataset(
         name,
@@ -188,5 +155,5 @@ def load(name: str) -> Dataset:
         frames["users"],
         frames["items"],
         read_json(folder / "card.json", "prepare"),
-        frames["ugc"],
+        frames["texts"],
     )

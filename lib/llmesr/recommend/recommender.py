@@ -1,7 +1,7 @@
 """Recommendations to use: a trained run that needs nothing else, asked by the ids that the shop knows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -14,58 +14,28 @@ from torch import Tensor
 from llmesr import embed
 from llmesr.embed.prompts import NOT_ATTRIBUTES, item_prompts
 from llmesr.errors import InputError
-from llmesr.models.matching import Matcher
-from llmesr.models.methods import Method
-from llmesr.models.ragged import Ragged
-from llmesr.models.scoring import scores_of, without
-from llmesr.prepare.dataset import Dataset
-from llmesr.recommend import export, newcomers, package
-from llmesr.recommend.explain import Explanation, contributions
-from llmesr.recommend.package import Package
-from llmesr.settings import Served, Settings
-from llmesr.train import Run
+from llmesr.models.scoring import Scorer, inference, without
+from llmesr.recommend import export, new_items, package
+from llmesr.recommend.explain import Explanation
+from llmesr.recommend.package import Package, ServedSettings
+from llmesr.runs.store import Run, TrainedRun
+from llmesr.sequences import Sequences
 
 SHOWN = ("item_id", "title", "count", "tail")
 """What is told of an item: `count` is its training popularity, `tail` whether it is one of the long tail's."""
 
 
-@dataclass(frozen=True)
-class Recommender:
-    """A trained model and all that is needed to ask it.
-
-    Attributes:
-        settings: under which it was trained.
-        model: in evaluation mode.
-        items: the catalogue: `item_id`, `title`, attributes, `count`, `tail`; row i is item i + 1 of the model.
-        texts: (V, L) LLM embeddings of the items.
-        views: name → (V + 2, W), parts of the item vectors; row 0 is the padding's, the last [MASK]'s.
-        matcher: the method's, if it has one.
-        trained: how many of the items were there in training.
-        about: `run.json`: dataset, backbone, method, seed, validation metric.
-    """
-
-    settings: Settings | Served
-    model: Method
-    items: pl.DataFrame
-    texts: np.ndarray
-    views: dict[str, Tensor]
-    matcher: Matcher | None
-    trained: int
-    about: dict
+class Recommender(Package):
+    """A trained method and all that is needed to ask it, with the attributes of a `Package`."""
 
     @classmethod
-    def of(cls, settings: Settings, data: Dataset, texts: np.ndarray, run: Run) -> "Recommender":
-        """Make one of a trained run.
-
-        Args:
-            settings: under which it was trained.
-            data: of the same dataset.
-            texts: (V, L) LLM embeddings of its items.
-            run: the trained run.
-        """
+    def of(cls, run: Run, trained: TrainedRun) -> "Recommender":
+        """Make one of a run and what its training gave."""
+        data, inputs = run.data, run.inputs
         items = data.items.drop("item", "group").with_columns(pl.col("tail") == "tail_item")
-        about = {**run.account, "encoder": embed.identity(settings)}
-        return cls._whole(Package(settings, run.model, items, texts, items.height, about))
+        about = {**trained.account, "encoder": embed.identity(run.settings)}
+        views, texts = dict(inputs.views), inputs.item_embeddings[1:]
+        return cls(ServedSettings.of(run), trained.method.eval(), items, texts, views, items.height, about)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":
@@ -74,17 +44,7 @@ class Recommender:
         Raises:
             InputError: the folder is no saved recommender, is damaged, or was written by another format.
         """
-        return cls._whole(package.load(Path(folder)))
-
-    @classmethod
-    def _whole(cls, kept: Package) -> "Recommender":
-        model, known = kept.model.eval(), slice(kept.trained)
-        views = newcomers.views_of(model, kept.trained)
-        matcher = getattr(model, "matcher", None)
-        items, texts = kept.items[known], kept.texts[known]
-        found = cls(kept.settings, model, items, texts, views, matcher, kept.trained, kept.about)
-        added = kept.items[kept.trained :]
-        return found._with(added, kept.texts[kept.trained :]) if added.height else found
+        return cls(**vars(package.load(Path(folder))))
 
     def save(self, folder: str | Path) -> None:
         """Write weights, embeddings, catalogue with what was added, settings and versions.
@@ -92,8 +52,7 @@ class Recommender:
         Raises:
             InputError: the folder cannot be written.
         """
-        kept = Package(self.settings, self.model, self.items, self.texts, self.trained, self.about)
-        package.save(kept, Path(folder))
+        package.save(self, Path(folder))
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -101,9 +60,19 @@ class Recommender:
         return {item_id: row for row, item_id in enumerate(self.items["item_id"], start=1)}
 
     @cached_property
-    def table(self) -> Tensor:
-        """(V + 2, W) item vectors, the views' sum."""
-        return sum(self.views.values())
+    def views(self) -> dict[str, Tensor]:
+        """Name → (V + 2, W), parts of the item vectors; row 0 is the padding's, the last one [MASK]'s."""
+        views, known, new = new_items.trained_views(self.method, self.trained), *np.split(self.texts, [self.trained])
+        return new_items.extend(self.method, views, known, new, self.settings.recommend) if len(new) else views
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores all items of the catalogue for histories of item numbers."""
+        method = self.method
+        if len(self.texts) > self.trained:
+            counts = self.items["count"][: self.trained].to_numpy()
+            method = method.with_new_items(self.texts, counts, self.settings.recommend.new_count)
+        return Scorer(method, sum(self.views.values()), self.settings.max_length)
 
     @cached_property
     def _unit(self) -> np.ndarray:
@@ -124,8 +93,8 @@ class Recommender:
         Raises:
             InputError: the history is empty, or names an item that is not in the catalogue.
         """
-        asked = self._sequences([history])
-        scores = without(self.scores(asked), asked if exclude_seen else None)[0]
+        sequences = self._sequences([history])
+        scores = without(self.scorer(sequences), sequences if exclude_seen else None)[0]
         best = scores.topk(min(k, int(scores.isfinite().sum())))
         return self._listed(best.indices, best.values, "score")
 
@@ -144,14 +113,17 @@ class Recommender:
 
     def explain_all(self, history: Sequence[str], items: Sequence[str], nearest: int = 3) -> list[Explanation]:
         """Explain several items for one history, as `explain` does each."""
-        asked, past = self._sequences([history]), list(dict.fromkeys(self._row(item) for item in history))
-        parts = contributions(self.model, self.views, self.matcher, asked, self.settings.model.max_length)
-        mine, found = self._unit[[row - 1 for row in past]], []
+        sequences, past = self._sequences([history]), list(dict.fromkeys(self._row(item) for item in history))
+        views, method = {name: table[:-1] for name, table in self.views.items()}, self.scorer.method
+        with inference(method):
+            parts = method.contributions(self.scorer.states(sequences)[0], views, sequences)
+        of_past, explanations = self._unit[[row - 1 for row in past]], []
         for row in map(self._row, items):
             own = {name: float(values[row] - values[1:].mean()) for name, values in parts.items()}
-            best = torch.from_numpy(mine @ self._unit[row - 1]).topk(min(nearest, len(past)))
-            found.append(Explanation(own, self._listed(torch.tensor(past)[best.indices], best.values, "cosine")))
-        return found
+            best = torch.from_numpy(of_past @ self._unit[row - 1]).topk(min(nearest, len(past)))
+            rows = torch.tensor(past)[best.indices]
+            explanations.append(Explanation(own, self._listed(rows, best.values, "cosine")))
+        return explanations
 
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
         """List the k other items that are nearest by LLM embedding, with their cosine.
@@ -182,30 +154,20 @@ class Recommender:
         """
         items = _like_the_catalogue(items, self.items)
         chosen = self.settings.embed
-        if embed.identity(self.settings) != self.about["encoder"]:
+        if embed.identity(self.settings.for_encoder) != self.about["encoder"]:
             raise InputError(
                 f"the language model '{chosen.encoder}' that is here is not the one of this recommender, and its "
                 "vectors would mean something else: restore it, or train anew"
             )
-        new = embed.encode(item_prompts(items, chosen.item_template, chosen.attribute_characters), self.settings)
-        return self.add_embedded(items, new)
+        prompts = item_prompts(items, chosen.item_template, chosen.attribute_characters)
+        return self.add_embedded(items, embed.encode(prompts, self.settings.for_encoder))
 
     def add_embedded(self, items: pl.DataFrame, new: np.ndarray) -> "Recommender":
         """Add items whose LLM embeddings (n, L) are there already, as `add_items` does."""
         if new.shape != (items.height, self.texts.shape[1]):
             raise InputError(f"the embeddings are {new.shape}, not {(items.height, self.texts.shape[1])}: encode anew")
-        return self._with(_like_the_catalogue(items, self.items), new.astype(np.float32))
-
-    def _with(self, items: pl.DataFrame, new: np.ndarray) -> "Recommender":
-        if not items.height:
-            return self
-        texts, matcher = np.concatenate([self.texts, new]), getattr(self.model, "matcher", None)
-        if matcher is not None and matcher.is_fitted:
-            counts = self.items["count"][: self.trained].to_numpy()
-            matcher = newcomers.grow(matcher, self.model, texts, counts, self.settings)
-        trained = newcomers.views_of(self.model, self.trained)
-        placed = newcomers.place(self.model, trained, texts[: self.trained], texts[self.trained :], self.settings)
-        return replace(self, items=pl.concat([self.items, items]), texts=texts, views=placed, matcher=matcher)
+        items = pl.concat([self.items, _like_the_catalogue(items, self.items)])
+        return replace(self, items=items, texts=np.concatenate([self.texts, new.astype(np.float32)]))
 
     def export(self, histories: pl.DataFrame, file: str | Path, k: int = 10) -> int:
         """Write the top k of many users to parquet, block by block: `user_id`, `rank`, `item_id`, `score`.
@@ -221,18 +183,13 @@ class Recommender:
         Raises:
             InputError: a column is missing, an item is not in the catalogue, or the file cannot be written.
         """
-        return export.write(self, histories, Path(file), k)
+        return export.write(self.scorer, self.items["item_id"], histories, Path(file), k)
 
-    @torch.no_grad()
-    def scores(self, histories: Ragged) -> Tensor:
-        """Score all items for B histories of item numbers: (B, V + 1)."""
-        return scores_of(self.model, self.table, self.matcher, histories, self.settings.model.max_length)
-
-    def _sequences(self, histories: Iterable[Sequence[str]]) -> Ragged:
+    def _sequences(self, histories: Iterable[Sequence[str]]) -> Sequences:
         numbered = [[self._row(item) for item in history] for history in histories]
         if not all(numbered):
             raise InputError("the history is empty: name at least one item, or recommend what is popular")
-        return Ragged.of(np.concatenate(numbered), [len(history) for history in numbered])
+        return Sequences.of_lists(numbered)
 
     def _row(self, item: str) -> int:
         if item not in self.rows:
@@ -246,8 +203,8 @@ class Recommender:
         return torch.from_numpy(self._unit @ self._unit[row - 1])
 
     def _listed(self, rows: Tensor, values: Tensor, called: str) -> pl.DataFrame:
-        found = self.items.select(SHOWN)[(rows - 1).tolist()]
-        return found.with_columns(pl.Series(called, values.tolist())).with_row_index("rank", offset=1)
+        listed = self.items.select(SHOWN)[(rows - 1).tolist()]
+        return listed.with_columns(pl.Series(called, values.tolist())).with_row_index("rank", offset=1)
 
 
 def _like_the_catalogue(items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:

@@ -1,21 +1,8 @@
-"""Stages 06 and later: one notebook a question; everything is derived from `metrics.csv` and `timings.csv`."""
+"""Stages 06 and later: one notebook a question; everything is derived from `results/<dataset>/`."""
 
-from llmesr.published import UNTRAINED
+from llmesr.evaluate.references import TITLES, UNTRAINED
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.registry import METHODS
 
-METHOD_NAMES = {
-    "popularity": "Popularity",
-    "item_knn": "Item-kNN",
-    "none": "None",
-    "cities": "CITIES",
-    "melt": "MELT",
-    "rlmrec_con": "RLMRec-Con",
-    "rlmrec_gen": "RLMRec-Gen",
-    "llminit": "LLMInit",
-    "llmesr": "LLM-ESR",
-    "whitenrec": "WhitenRec+",
-    "unisrec": "UniSRec",
-    "alphafuse": "AlphaFuse",
-    "dualmatch": "DualMatch",
-    "multiview": "Multi-view",
-}
-BACKBONE_NAMES = {UNTRAINED: "–", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "sasrec": "SASRec"}
+METHOD_NAMES = {**TITLES, **{name: method.title for name, method in METHODS.items()}}
+BACKBONE_NAMES = {UNTRAINED: "–", **{name: backbone.title for name, backbone in BACKBONES.items()}}

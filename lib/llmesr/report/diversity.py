@@ -5,8 +5,9 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from llmesr.plotting import PALETTE, alone
-from llmesr.report import METHOD_NAMES
+from llmesr.evaluate.references import UNTRAINED
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.report.plotting import PALETTE, alone
 
 BETTER = {
     "semantic diversity": "↑",
@@ -24,6 +25,14 @@ RERANKER_NAMES = {"mmr": "MMR", "dpp": "DPP", "calibrated": "calibrated", "less_
 POLICY_NAMES = {"greedy": "greedy", "epsilon": "ε-greedy", "ucb": "UCB"}
 
 
+def heading(found: pl.DataFrame) -> str:
+    """Say what is shown: dataset, backbone, seeds."""
+    trained = found.filter(pl.col("backbone") != UNTRAINED)
+    backbones = [BACKBONE_NAMES[name] for name in trained["backbone"].unique(maintain_order=True)]
+    seeds = trained["seed"].n_unique()
+    return f"{found['dataset'][0]}, {', '.join(backbones)}, {seeds} seed{'s' * (seeds != 1)}"
+
+
 def table(found: pl.DataFrame, group: str = "overall") -> str:
     """Lay out what the lists of every method hold, a row a method, means over seeds.
 
@@ -38,10 +47,7 @@ def table(found: pl.DataFrame, group: str = "overall") -> str:
     heads = [accuracy, *(f"{name.capitalize()} {BETTER[name]}" for name in measures)]
     lines = [f"| Method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for method in kept["method"].unique(maintain_order=True):
-        cells = [
-            f"{value[method, name]:.4f}" if name == accuracy else f"{value[method, name]:.3f}"
-            for name in (accuracy, *measures)
-        ]
+        cells = [f"{value[method, name]:.3f}" for name in (accuracy, *measures)]
         lines.append(f"| {METHOD_NAMES[method]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -75,7 +81,7 @@ def front(frame: pl.DataFrame, accuracy: str, other: str, *, least: bool) -> pl.
     )
 
 
-def trades_table(found: pl.DataFrame, method: str, measures: tuple[str, ...]) -> str:
+def tradeoffs_table(found: pl.DataFrame, method: str, measures: tuple[str, ...]) -> str:
     """Lay out what re-ranking makes of one method's lists, a row a re-ranker and weight; the front is marked."""
     frame = means_of(found).filter(method=method)
     accuracy, there = _measures(found)
@@ -83,8 +89,8 @@ def trades_table(found: pl.DataFrame, method: str, measures: tuple[str, ...]) ->
     marks = {name: front(frame, accuracy, name, least=BETTER[name] == "↓") for name in measures}
     heads = [accuracy, *(f"{name.capitalize()} {BETTER[name]}" for name in measures)]
     lines = [f"| Re-ranking | λ | {' | '.join(heads)} |", "| --- | ---: |" + " ---: |" * len(heads)]
-    for place, row in enumerate(frame.iter_rows(named=True)):
-        cells = [f"{row[accuracy]:.4f}", *(f"{row[name]:.3f}{'*' * marks[name][place]}" for name in measures)]
+    for number, row in enumerate(frame.iter_rows(named=True)):
+        cells = [f"{row[accuracy]:.3f}", *(f"{row[name]:.3f}{'*' * marks[name][number]}" for name in measures)]
         name, trade = RERANKER_NAMES.get(row["reranker"], "–"), "" if row["reranker"] == "none" else f"{row['trade']:g}"
         lines.append(f"| {name} | {trade} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -105,6 +111,7 @@ def profile(found: pl.DataFrame) -> Figure:
                 errorbar="sd", linestyle="none", palette=_colours(order), legend=False, ax=axis,
             )  # fmt: skip
             axis.set(xlabel="", ylabel="", title=f"{name.capitalize()} {BETTER[name]}")
+        figure.suptitle(f"What lists hold: {heading(found)}; bars ± one standard deviation over seeds")
     return alone(figure)
 
 
@@ -112,11 +119,12 @@ def _colours(methods: list[str]) -> dict[str, str]:
     return {method: PALETTE.get(method, "#b9c4ce") for method in methods}
 
 
-def trades(found: pl.DataFrame, methods: tuple[str, ...], measures: tuple[str, ...]) -> Figure:
+def tradeoffs(found: pl.DataFrame, methods: tuple[str, ...], measures: tuple[str, ...]) -> Figure:
     """Draw accuracy against each measure: a row a method, a line a re-ranker, a ring around what is on the front."""
     frame = means_of(found)
     accuracy, there = _measures(found)
     measures = tuple(name for name in measures if name in there)
+    methods = tuple(name for name in methods if name in set(frame["method"]))
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(
             len(methods),
@@ -128,34 +136,68 @@ def trades(found: pl.DataFrame, methods: tuple[str, ...], measures: tuple[str, .
         for row, method in zip(axes, methods, strict=True):
             own = frame.filter(method=method)
             for axis, name in zip(row, measures, strict=True):
-                _one_trade(axis, own, accuracy, name)
+                _one_tradeoff(axis, own, accuracy, name)
                 axis.set(xlabel=f"{name.capitalize()} {BETTER[name]}", ylabel=accuracy, title=METHOD_NAMES[method])
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncol=len(labels), frameon=False)
+        figure.suptitle(f"What re-ranking trades, {heading(found)}, means over seeds")
     return alone(figure)
 
 
-def _one_trade(axis: plt.Axes, own: pl.DataFrame, accuracy: str, name: str) -> None:
-    plain = own.filter(reranker="none")
-    for (reranker, label), colour in zip(RERANKER_NAMES.items(), sns.color_palette("deep"), strict=False):
-        line = pl.concat([plain, own.filter(reranker=reranker)])
+def _one_tradeoff(axis: plt.Axes, own: pl.DataFrame, accuracy: str, name: str) -> None:
+    as_it_is = own.filter(reranker="none")
+    for (reranker, label), colour in zip(RERANKER_NAMES.items(), sns.color_palette("colorblind"), strict=False):
+        line = pl.concat([as_it_is, own.filter(reranker=reranker)])
         axis.plot(line[name], line[accuracy], marker="o", markersize=4, color=colour, label=label)
     best = own.filter(front(own, accuracy, name, least=BETTER[name] == "↓"))
     axis.plot(best[name], best[accuracy], "o", markersize=10, fillstyle="none", color="#444444", label="on the front")
-    axis.plot(plain[name], plain[accuracy], "s", markersize=7, color="#2b2b2b", label="as it is")
+    axis.locator_params(axis="x", nbins=5)  # more of them would run into each other
+    axis.plot(as_it_is[name], as_it_is[accuracy], "s", markersize=7, color="#2b2b2b", label="as it is")
 
 
 def exploration(found: pl.DataFrame) -> Figure:
-    """Draw regret and coverage over visits, a line a policy, mean over seeds."""
-    kept = found.with_columns(pl.col("policy").replace(POLICY_NAMES)).to_pandas()
-    panels = (("regret", "Regret, in clicks"), ("coverage", "Share of the catalogue shown"))
+    """Draw regret and coverage over visits, a line a policy: mean over seeds, the band ± one standard deviation.
+
+    Args:
+        found: the frame of `exploration.csv`.
+    """
+    kept = found.with_columns(
+        pl.col("policy").replace(POLICY_NAMES), (pl.col("regret") / pl.col("round")).alias("mean")
+    )
+    panels = (("mean", "Regret a visit so far (clicks)"), ("coverage", "Share of the catalogue shown"))
+    options = {"hue": "policy", "errorbar": "sd", "palette": "colorblind"}
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
         for axis, (column, label) in zip(axes, panels, strict=True):
-            sns.lineplot(kept, x="round", y=column, hue="policy", errorbar="sd", legend=axis is axes[0], ax=axis)
-            axis.set(xscale="log", yscale="log" if column == "regret" else "linear", xlabel="Visits", ylabel=label)
+            sns.lineplot(kept.to_pandas(), x="round", y=column, legend=axis is axes[0], ax=axis, **options)
+            axis.set(xscale="log", ylim=(0, None), xlabel="Visits", ylabel=label)
         axes[0].legend(title="", frameon=False)
+        figure.suptitle(
+            f"What exploring costs and finds: {found['dataset'][0]}, simulated, {found['seed'].n_unique()} seeds\n"
+            "mean over seeds, bands ± one standard deviation",
+            fontsize="medium",
+        )
     return alone(figure)
+
+
+def audit(found: pl.DataFrame, dataset: str, labels: dict[str, str]) -> str:
+    """Lay out an audit, a table an attribute; a sentence if the dataset has no user attributes.
+
+    Args:
+        found: the frame of `audit.csv`.
+        dataset: its name.
+        labels: what variants of the study are called.
+    """
+    if found.is_empty():
+        return f"'datasets.{dataset}.user_attributes' names no attribute of users, so there is nothing to audit."
+    text = [
+        f"Audit on validation, full ranking, {heading(found)}: mean ± standard deviation over seeds. "
+        "The gap is between the best and the worst served group. Leakage is the AUC of a logistic regression that "
+        "guesses the group from users' states (popularity: from item vectors); 0.5 is chance."
+    ]
+    for attribute in found["attribute"].unique(maintain_order=True):
+        text.append(f"**{attribute}**\n\n{audit_table(found, attribute, labels)}")
+    return "\n\n".join(text)
 
 
 def audit_table(found: pl.DataFrame, attribute: str, labels: dict[str, str]) -> str:
@@ -179,7 +221,7 @@ def audit_table(found: pl.DataFrame, attribute: str, labels: dict[str, str]) -> 
         cells = []
         for column in columns:
             mean, std = value.get((method, *column), (None, None))
-            cells.append("–" if mean is None else f"{mean:.4f}" + (f" ± {std:.4f}" if std else ""))
+            cells.append("–" if mean is None else f"{mean:.3f}" + (f" ± {std:.3f}" if std else ""))
         lines.append(f"| {names[method]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

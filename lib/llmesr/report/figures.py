@@ -5,9 +5,9 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from llmesr.plotting import PALETTE, alone
-from llmesr.published import UNTRAINED
+from llmesr.evaluate.references import UNTRAINED
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.report.plotting import PALETTE, alone
 
 TAILS = {
     "tail_item": "Tail items",
@@ -26,7 +26,7 @@ def by_group(
 
     Args:
         metrics: the frame of `metrics.csv`.
-        protocol: `sampled100` or `full`.
+        protocol: `sampled` or `full`.
         metric: e.g. `NDCG@10`.
         families: for each family the label of its horizontal axis, its groups, and what to call them.
         title: of the figure.

@@ -9,18 +9,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from llmesr.plotting import alone
+from llmesr.report.plotting import alone
 
 CATEGORIES = 8
 """Categories with a colour of their own; the others are grey."""
 OTHER = "other"
-KINDS = ("department", "kind", "category", "categories", "genres", "class")
-
-
-def trained_table(model: object) -> np.ndarray:
-    """Return a method's trained item table, (V, D): its only one, or LLM-ESR's collaborative one."""
-    table = model.view.collaborative if hasattr(model, "view") else model.table
-    return table.weight[1:-1].detach().numpy()
 
 
 def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -30,19 +23,21 @@ def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(reduced)
 
 
-def category(items: pl.DataFrame) -> tuple[str, np.ndarray]:
-    """Choose the attribute that sorts items into kinds, and keep its most frequent values.
+def category(items: pl.DataFrame, chosen: str | None) -> tuple[str, np.ndarray]:
+    """Keep the most frequent values of the attribute that sorts items into kinds.
 
-    It is one whose name says so, else the one with the fewest values, but at least as many as there are colours.
+    Args:
+        items: of the dataset.
+        chosen: the column of categories; without one it is the attribute with the fewest values, but at least as many
+            as there are colours.
 
     Returns:
         the column's name and each item's category, `other` for the rare ones.
     """
     taken = {"item", "item_id", "title", "count", "tail", "group"}
     counts = {name: items[name].n_unique() for name in items.columns if name not in taken}
-    telling = [name for name in KINDS if name in counts]
     rich = sorted((count, name) for name, count in counts.items() if count >= CATEGORIES)
-    name = [*telling, *(name for _, name in rich), *counts, "title"][0]
+    name = [*([chosen] if chosen in counts else []), *(name for _, name in rich), *counts, "title"][0]
     values = items[name].cast(pl.String).fill_null(OTHER).alias("kind")
     frequent = values.value_counts(sort=True).filter(pl.col("kind") != OTHER).head(CATEGORIES)["kind"]
     return name, np.where(values.is_in(frequent.implode()), values, OTHER)

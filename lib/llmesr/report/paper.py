@@ -1,4 +1,4 @@
-"""The published numbers beside ours: values where the dataset is the same, gains over the plain backbone elsewhere."""
+"""The published numbers beside ours: values where the dataset is the same, gains over the backbone alone elsewhere."""
 
 import matplotlib.pyplot as plt
 import polars as pl
@@ -6,8 +6,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llmesr.paths import results
-from llmesr.plotting import alone
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.report.plotting import alone
 from llmesr.report.tables import over_seeds
 
 PAPER = "Liu et al. 2024"
@@ -23,7 +23,7 @@ def published() -> pl.DataFrame:
 
 
 def gains(metrics: pl.DataFrame, metric: str, groups: tuple[str, ...] = ("overall", "tail_item")) -> pl.DataFrame:
-    """Compute every method's gain over the plain backbone, means over seeds, at sampled100.
+    """Compute every method's gain over the backbone alone, means over seeds, in the sampled ranking.
 
     Args:
         metrics: `dataset, backbone, method, protocol, group, metric, value`, and for published ones `verified`.
@@ -35,14 +35,14 @@ def gains(metrics: pl.DataFrame, metric: str, groups: tuple[str, ...] = ("overal
         ours or could be verified.
     """
     known = pl.col("group").is_in(groups) & pl.col("method").is_in(list(NAMES))  # no variants of a study
-    kept = metrics.filter(known, protocol="sampled100", metric=metric)
+    kept = metrics.filter(known, protocol="sampled", metric=metric)
     keys = ["dataset", "backbone", "group"]
     if "verified" not in kept.columns:
         kept = kept.with_columns(verified=pl.lit("yes"))
     mean = [pl.col("value").mean(), (pl.col("verified") == "yes").all().alias("sure")]
     means = kept.group_by([*keys, "method"], maintain_order=True).agg(mean)
-    plain = means.filter(method="none").select(*keys, plain="value", plain_sure="sure")
-    found = means.filter(pl.col("method") != "none").join(plain, on=keys, how="inner", maintain_order="left")
+    plain = means.filter(method="base").select(*keys, plain="value", plain_sure="sure")
+    found = means.filter(pl.col("method") != "base").join(plain, on=keys, how="inner", maintain_order="left")
     gain = (pl.col("value") / pl.col("plain") - 1).alias("gain")
     return found.with_columns(gain, pl.col("sure") & pl.col("plain_sure")).drop("plain_sure")
 
@@ -80,8 +80,8 @@ def side_by_side(metrics: pl.DataFrame, metric: str) -> str:
         the table, or a sentence if the paper has no row of the dataset.
     """
     name = metrics["dataset"][0]
-    theirs = published().filter(source=PAPER, dataset=name, protocol="sampled100", metric=metric)
-    ours = over_seeds(metrics, "sampled100", metric)
+    theirs = published().filter(source=PAPER, dataset=name, protocol="sampled", metric=metric)
+    ours = over_seeds(metrics, "sampled", metric)
     both = theirs.join(ours, on=["backbone", "method", "group"], how="inner", maintain_order="left")
     if both.is_empty():
         return f"The paper has no row of {name}: only gains can be compared."
@@ -107,14 +107,14 @@ def bars(theirs: pl.DataFrame, ours: pl.DataFrame, method: str) -> Figure:
         for axis, (group, title) in zip(axes, (("overall", "Overall"), ("tail_item", "Tail items")), strict=True):
             rows = both.filter(group=group).to_pandas()
             sns.barplot(rows, x="where", y="gain", hue="source", palette=SOURCES, dodge=False, ax=axis)
-            axis.set(xlabel="", ylabel="gain over the plain backbone, %", title=title)
+            axis.set(xlabel="", ylabel="gain over the backbone alone, %", title=title)
             axis.tick_params(axis="x", labelrotation=60, labelsize=9)
             axis.legend(title="", loc="upper right") if group == "overall" else axis.get_legend().remove()
     return alone(figure)
 
 
 def ablation(metrics: pl.DataFrame, labels: dict[str, str], metric: str) -> str:
-    """Lay out the ablation, overall at sampled100: as published, as reproduced by others, and ours, a row a variant.
+    """Lay out the ablation, overall in the sampled ranking: as published, as reproduced by others, and ours.
 
     Args:
         metrics: ours, of `full` and its variants.
@@ -124,7 +124,7 @@ def ablation(metrics: pl.DataFrame, labels: dict[str, str], metric: str) -> str:
     theirs = published().filter(backbone="sasrec", dataset="yelp", group="overall", metric=metric)
     theirs = theirs.with_columns(pl.col("method").replace("llmesr", "full"))
     sources = theirs["source"].unique(maintain_order=True).to_list()
-    ours = metrics.filter(group="overall", protocol="sampled100", metric=metric)
+    ours = metrics.filter(group="overall", protocol="sampled", metric=metric)
     lines = [f"| Variant | {' | '.join(f'{source} (Yelp)' for source in sources)} | here |"]
     lines.append(f"| --- |{' ---: |' * (len(sources) + 1)}")
     for method, label in labels.items():

@@ -5,7 +5,8 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from llmesr.plotting import ACCENT, MARK, alone
+from llmesr.report import BACKBONE_NAMES
+from llmesr.report.plotting import ACCENT, MARK, alone
 from llmesr.report.tables import FLAG, SECOND_FLAG, over_seeds
 
 FULL = "full"
@@ -29,7 +30,7 @@ def table(
         labels: what each variant is called, in the order of the rows.
         tests: comparisons with the reference, and the second one; a dagger, a double one, marks a significant
             difference.
-        protocol: `sampled100` or `full`.
+        protocol: `sampled` or `full`.
         metric: e.g. `NDCG@10`.
         reference: the variant, or `full`, that the others are compared with.
         second: another variant that they are compared with as well; with the reference it is compared in its own row.
@@ -53,6 +54,27 @@ def table(
         change = means[method, "overall"][0] / means[reference, "overall"][0] - 1
         lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
     return "\n".join(lines)
+
+
+PROTOCOLS = {"sampled": "sampled ranking", "full": "full ranking"}
+
+
+def tables(
+    metrics: pl.DataFrame,
+    labels: dict[str, str],
+    tests: pl.DataFrame,
+    metric: str,
+    reference: str = FULL,
+    second: str | None = None,
+    note: str = "",
+) -> str:
+    """Lay out one metric under both protocols, a table each, and a note below."""
+    about = f"{metrics['dataset'][0]}, {BACKBONE_NAMES[metrics['backbone'][0]]}, {metrics['seed'].n_unique()} seeds"
+    parts = [
+        f"**{metric}, {title}: {about}**\n\n{table(metrics, labels, tests, protocol, metric, reference, second)}"
+        for protocol, title in PROTOCOLS.items()
+    ]
+    return "\n\n".join([*parts, *([note] if note else [])])
 
 
 def speeds(texts_per_second: dict[str, float]) -> str:
@@ -88,7 +110,7 @@ def curves(metrics: pl.DataFrame, axes_of: dict[str, dict[str, float]], protocol
     Args:
         metrics: of the variants and of `full`.
         axes_of: the number's name → each variant's value of it.
-        protocol: `sampled100` or `full`.
+        protocol: `sampled` or `full`.
         metric: e.g. `NDCG@10`.
     """
     kept = metrics.filter(protocol=protocol, metric=metric)

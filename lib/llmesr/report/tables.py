@@ -12,8 +12,8 @@ GROUPS = {
     "head_user": "Head user",
 }
 
-PUBLISHED = (("sampled100", "NDCG@10"), ("sampled100", "HR@10"), ("full", "NDCG@10"), ("full", "HR@10"))
-"""Protocol and metric of the tables in `results/<dataset>/overall.md`."""
+PUBLISHED = (("sampled", "NDCG@10"), ("sampled", "HR@10"), ("full", "NDCG@10"), ("full", "HR@10"))
+"""Protocol and metric of the tables in `results/<dataset>/overall/table.md`."""
 
 
 def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFrame:
@@ -27,20 +27,20 @@ def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFram
 
 
 FLAG, SECOND_FLAG = "†", "‡"
-"""Mark what differs by more than luck: from the plain backbone or whatever a table compares with; from another one."""
+"""Mark what differs by more than luck: from the backbone alone or whatever a table compares with; from another one."""
 
 
 def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFrame | None = None) -> str:
     """Lay out one metric by group, a row a run without its seed.
 
     Within a backbone the best mean of each column is bold; the last column is the gain of the overall mean over
-    the plain backbone.
+    the backbone alone.
 
     Args:
         metrics: the frame of `metrics.csv`.
-        protocol: `sampled100` or `full`.
+        protocol: `sampled` or `full`.
         metric: e.g. `NDCG@10`.
-        tests: the frame of `significance.csv`; a dagger marks a significant difference from the plain backbone.
+        tests: the frame of `significance.csv`; a dagger marks a significant difference from the backbone alone.
 
     Returns:
         a Markdown table.
@@ -48,7 +48,7 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFra
     means = over_seeds(metrics, protocol, metric)
     flagged = set()
     if tests is not None:
-        sure = tests.filter("significant", protocol=protocol, metric=metric, against="none")
+        sure = tests.filter("significant", protocol=protocol, metric=metric, against="base")
         flagged = set(sure.select("backbone", "method", "group").iter_rows())
     lines = [
         f"| Backbone | Method | {' | '.join(GROUPS.values())} | Gain |",
@@ -57,24 +57,24 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFra
     for backbone in means["backbone"].unique(maintain_order=True):
         rows = means.filter(pl.col("backbone") == backbone)
         best = dict(rows.group_by("group").agg(pl.col("mean").max()).iter_rows())
-        plain = _value(rows, "none", "overall")
+        plain = _value(rows, "base", "overall")
         for method in rows["method"].unique(maintain_order=True):
             cells = [
                 _cell(rows, method, group, best.get(group)) + FLAG * ((backbone, method, group) in flagged)
                 for group in GROUPS
             ]
-            gain = "" if not plain or method == "none" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
+            gain = "" if not plain or method == "base" else f"{_value(rows, method, 'overall') / plain - 1:+.1%}"
             names = f"{BACKBONE_NAMES.get(backbone, backbone)} | {METHOD_NAMES.get(method, method)}"
             lines.append(f"| {names} | {' | '.join(cells)} | {gain} |")
     return "\n".join(lines)
 
 
 def published(metrics: pl.DataFrame, tests: pl.DataFrame) -> str:
-    """Lay out all of `PUBLISHED`, each under its name: the text of `results/<dataset>/overall.md`."""
+    """Lay out all of `PUBLISHED`, each under its name: the text of `results/<dataset>/overall/table.md`."""
     parts = [
         f"**{metric}, {protocol}**\n\n{overall(metrics, protocol, metric, tests)}\n" for protocol, metric in PUBLISHED
     ]
-    return "\n".join([*parts, f"{FLAG} differs from the plain backbone: paired t-test over users, q < 0.05\n"])
+    return "\n".join([*parts, f"{FLAG} differs from the backbone alone: paired t-test over users, q < 0.05\n"])
 
 
 def costs(timings: pl.DataFrame, metrics: pl.DataFrame) -> str:

@@ -4,64 +4,96 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmesr.settings.base import Positive, Section
+from llmesr.section import Count, Positive, Rate, Section
 
 
 class LocalEncoder(Section):
     """A language model that `transformers` runs here."""
 
-    kind: Literal["transformers"]
+    kind: Literal["transformers"] = "transformers"
+    """A model that runs on this machine."""
     model: str
-    gguf_file: str | None
-    pooling: Literal["mean", "last", "cls"]
-    max_tokens: Positive
-    dtype: Literal["auto", "float32", "bfloat16"]
-    adapter: str | None
+    """A folder, from the project root or absolute, or a model id."""
+    gguf_file: str | None = None
+    """The weights' file, for a GGUF model."""
+    pooling: Literal["mean", "last", "cls"] = "mean"
+    """How token states become one vector."""
+    max_tokens: Positive = 256
+    """Longer texts are cut; no more than the model reads."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` is bfloat16 where the machine computes in it."""
+    adapter: str | None = None
+    """The folder of a LoRA, from the project root."""
 
 
 class ApiEncoder(Section):
     """An OpenAI-compatible embeddings endpoint."""
 
     kind: Literal["api"]
+    """A model that is reached over the network."""
     model: str
-    base_url: str
-    key_variable: str
-    batch_size: Positive
-    retries: Annotated[int, Field(ge=0)]
-    timeout_seconds: Annotated[float, Field(gt=0)]
+    """The model's name there."""
+    base_url: str = "https://api.openai.com/v1"
+    """The endpoint's address, without /embeddings."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    batch_size: Positive = 64
+    """Texts a request."""
+    retries: Count = 6
+    """Tries after the first, with back-off."""
+    timeout_seconds: Rate = 60.0
+    """Of one request."""
 
 
 Encoder = Annotated[LocalEncoder | ApiEncoder, Field(discriminator="kind")]
 
+ENCODERS = {
+    "minilm": LocalEncoder(model="data/models/all-MiniLM-L6-v2"),
+    "smollm2": LocalEncoder(model="data/models/SmolLM2-135M-Instruct", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "ada-002": ApiEncoder(kind="api", model="text-embedding-ada-002"),
+}
+"""A sentence encoder, 384 wide; a decoder LLM, 576 wide; the paper's encoder, 1536 wide, which needs a key."""
 
-class Lora(Section):
+
+class LoraSettings(Section):
     """How the encoder is tuned on what users wrote."""
 
-    epochs: Annotated[int, Field(ge=0)]
-    rank: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    batch_size: Annotated[int, Field(ge=2)]
-    temperature: Annotated[float, Field(gt=0)]
+    epochs: Count = 0
+    """0 leaves the encoder as it is."""
+    rank: Positive = 8
+    """Of the low-rank matrices."""
+    learning_rate: Rate = 0.0005
+    """AdamW's."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Pairs of a text and an item a step."""
+    temperature: Rate = 0.05
+    """Of the cosine."""
 
 
-class Embed(Section):
+class EmbedSettings(Section):
     """Stage 02: prompts, LLM, embeddings."""
 
-    encoder: str
-    encoders: dict[str, Encoder]
-    normalize: bool
-    batch_tokens: Positive
-    item_template: str
-    user_template: str
-    attribute_characters: Positive
-    history_items: Positive
-    item_ugc_template: str | None
-    user_ugc_template: str | None
-    keywords: Positive
-    lora: Lora
+    encoder: str = "minilm"
+    """One of the encoders below."""
+    encoders: dict[str, Encoder] = ENCODERS
+    """How each encoder is reached."""
+    normalize: bool = True
+    """Unit-length vectors (ada-002 gives them so)."""
+    batch_tokens: Positive = 8192
+    """Tokens a batch, padding included; texts are sorted by length."""
+    item_template: str = "The product has the following attributes: title is {title}; {attributes}."
+    """An item's prompt: names {title}, {attributes} or any column."""
+    user_template: str = "The user has bought the following products: {history}. Summarise the user's preference."
+    """A user's prompt: names {history}."""
+    attribute_characters: Positive = 300
+    """Each attribute is cut to this length at a word's end."""
+    history_items: Positive = 30
+    """The most recent training titles in a user prompt."""
+    lora: LoraSettings = LoraSettings()
+    """The encoder tuned on what users wrote (experiments of lesson 22)."""
 
     @model_validator(mode="after")
-    def _encoder_exists(self) -> "Embed":
+    def _encoder_exists(self) -> "EmbedSettings":
         if self.encoder not in self.encoders:
             raise ValueError(f"encoder '{self.encoder}' is not among {', '.join(self.encoders)}")
         return self

@@ -1,20 +1,29 @@
-"""What `params.yaml` may hold: a frozen section each, every key typed. The file's comments say what a key means."""
+"""All of `params.yaml`: a frozen section each, every key with a type, a default and a description."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
-from llmesr.errors import InputError
 from llmesr.metrics import METRICS
+from llmesr.models.backbones import BACKBONES
+from llmesr.models.backbones.base import ModelSettings
+from llmesr.models.registry import METHODS
 from llmesr.paths import from_root
-from llmesr.settings.backbones import BackboneName, Backbones, Model
-from llmesr.settings.base import Positive, Section, Seed, Several, distinct
-from llmesr.settings.beyond import Cold, Diversity, Recommend, Scale
-from llmesr.settings.embed import Embed
-from llmesr.settings.methods import MethodName, Methods
-from llmesr.settings.modalities import Modalities
-from llmesr.settings.prepare import Data, Prepare, Recipe
+from llmesr.section import FolderName, Positive, Section, Seed, Several, Strings, distinct
+from llmesr.settings.data import DatasetSettings, PrepareSettings, UgcSettings
+from llmesr.settings.embed import EmbedSettings
+from llmesr.settings.extras import ColdSettings, DiversitySettings, ModalitiesSettings, RecommendSettings, ScaleSettings
+from llmesr.train.settings import TrainSettings
+
+
+def _known(kinds: dict[str, type], key: str) -> AfterValidator:
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in kinds]:
+            raise ValueError(f"'{unknown[0]}' is not among '{key}': {', '.join(kinds)}")
+        return names
+
+    return AfterValidator(check)
 
 
 def _with_ten(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
@@ -23,163 +32,173 @@ def _with_ten(cutoffs: tuple[int, ...]) -> tuple[int, ...]:
     return cutoffs
 
 
-class Retrieve(Section):
+BackboneNames = Annotated[tuple[str, ...], *Several, _known(BACKBONES, "backbones")]
+MethodNames = Annotated[tuple[str, ...], *Several, _known(METHODS, "methods")]
+
+
+def _section_of(kinds: dict[str, type], name: str, description: str) -> type[Section]:
+    """Make a section with one key for each backbone or method, from their own settings."""
+    fields = {key: (kind.Settings, Field(kind.Settings(), description=kind.title)) for key, kind in kinds.items()}
+    return create_model(name, __base__=Section, __module__=__name__, __doc__=description, **fields)
+
+
+Backbones = _section_of(BACKBONES, "Backbones", "One section a backbone.")
+Methods = _section_of(METHODS, "Methods", "One section a method.")
+
+
+class RetrieveSettings(Section):
     """Stage 03: similar users."""
 
-    neighbours: Positive
-    source: Literal["llm", "cooccurrence", "collaborative", "random"]
-    measure: Literal["cosine", "inner_product", "l2"]
-    exact_up_to: Positive
+    neighbours: Positive = 10
+    """N, the similar users whose mean is the mediator (paper: 10)."""
+    source: Literal["llm", "cooccurrence", "collaborative", "random"] = "llm"
+    """By what users are similar: LLM embeddings (paper), Jaccard of training items, states of the trained backbone
+    (experiments only), or nothing."""
+    measure: Literal["cosine", "inner_product", "l2"] = "cosine"
+    """Of vectors (paper: cosine)."""
+    exact_up_to: Positive = 50000
+    """More users than this are searched approximately (faiss IVF)."""
 
 
 class Matrix(Section):
-    """The runs: every combination of these."""
+    """The runs of the main tables: every combination of these."""
 
-    backbones: Annotated[tuple[BackboneName, ...], *Several]
-    methods: Annotated[tuple[MethodName, ...], *Several]
-    seeds: Annotated[tuple[Seed, ...], *Several]
+    backbones: BackboneNames = ("gru4rec", "bert4rec", "sasrec")
+    """Names under `backbones`."""
+    methods: MethodNames = ("base", "cities", "melt", "rlmrec_con", "rlmrec_gen", "llminit", "llmesr", "dualmatch")
+    """Names under `methods`."""
+    seeds: Annotated[tuple[Seed, ...], *Several] = (42, 43, 44)
+    """Of the runs (paper: 42, 43, 44)."""
 
     def runs(self) -> list[tuple[str, str, int]]:
         """List (backbone, method, seed) in a fixed order."""
         return [(b, m, s) for b in self.backbones for m in self.methods for s in self.seeds]
 
 
-class Train(Section):
-    """Stage 04: one run = backbone × method × seed."""
-
-    epochs: Positive
-    patience: Positive
-    batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    loss: Literal["own", "bce", "gbce", "sampled_softmax", "cross_entropy"]
-    negatives: Positive
-    calibration: Annotated[float, Field(ge=0, le=1)]
-    propensity: Annotated[float, Field(ge=0, le=1)]
-    adversary: Annotated[str, Field(min_length=1)]
-    adversary_weight: Annotated[float, Field(gt=0)]
-    redraw_negatives: bool
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
-    threads: Positive
-
-
-class Evaluate(Section):
+class EvaluateSettings(Section):
     """Stage 05: the only reader of the test split."""
 
-    top_k: Annotated[tuple[Positive, ...], *Several, AfterValidator(_with_ten)]
-    references: Annotated[tuple[Literal["popularity", "item_knn"], ...], Field(strict=False), AfterValidator(distinct)]
-    redraw_negatives: bool
-    exclude_seen: bool
+    top_k: Annotated[tuple[Positive, ...], *Several, AfterValidator(_with_ten)] = (5, 10, 20)
+    """Cut-offs of HR and NDCG, 10 among them (paper: 10)."""
+    references: Annotated[
+        tuple[Literal["popularity", "item_knn"], ...], Field(strict=False), AfterValidator(distinct)
+    ] = ("popularity", "item_knn")
+    """Rows without training, as sanity checks."""
+    redraw_negatives: bool = False
+    """Each run is ranked against its own negatives (authors' code: true)."""
+    exclude_seen: bool = True
+    """The full ranking leaves out items that the user already had."""
 
 
-StudyName = Literal["ablation", "hyperparameters", "similarity", "language", "stronger", "debias", "ugc", "fusion"]
+class ExperimentsSettings(Section):
+    """The studies of `experiments.yaml`: on which backbone, with which seeds."""
+
+    backbone: str = "sasrec"
+    """The backbone, one of the matrix (paper: SASRec)."""
+    seeds: Annotated[tuple[Seed, ...], *Several] = (42, 43, 44)
+    """Of the matrix."""
+    skip: Strings = ()
+    """Names of variants that are left out, of any study."""
 
 
-class Variant(Section):
-    """One change of the settings whose effect is studied.
-
-    Attributes:
-        study: the question that it belongs to.
-        method: whose settings are changed.
-        label: what tables and figures call it.
-        change: sections and keys of the settings, as they stand there, with other values.
-    """
-
-    study: StudyName
-    method: MethodName
-    label: str
-    change: dict[str, Any]
-
-
-class Study(Section):
-    """Long studies: a method with something changed, on one backbone."""
-
-    questions: Annotated[tuple[StudyName, ...], *Several]
-    backbone: BackboneName
-    seeds: Annotated[tuple[Seed, ...], *Several]
-    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], Variant]
-
-
-class Report(Section):
+class ReportSettings(Section):
     """Stages 06 and later: tables and figures."""
 
-    metric: str
-    protocol: Literal["sampled100", "full"]
+    metric: str = "NDCG@10"
+    """HR@k or NDCG@k, with k in `evaluate.top_k`: what the figures show."""
+    protocol: Literal["sampled", "full"] = "sampled"
+    """Ranking among sampled negatives (paper), or among all items."""
 
 
 class Settings(Section):
-    """All of `params.yaml`."""
+    """All settings."""
 
-    data: Data
-    prepare: Prepare
-    embed: Embed
-    retrieve: Retrieve
-    model: Model
-    backbones: Backbones
-    methods: Methods
-    matrix: Matrix
-    train: Train
-    evaluate: Evaluate
-    study: Study
-    scale: Scale
-    recommend: Recommend
-    cold: Cold
-    diversity: Diversity
-    modalities: Modalities
-    report: Report
+    dataset: FolderName = "complete-journey"
+    """The dataset: one of `datasets`, or the name of a folder of your own tables below `data/`."""
+    datasets: dict[FolderName, DatasetSettings] = Field(default_factory=dict)
+    """What differs between datasets; one that is not named has the defaults."""
+    prepare: PrepareSettings = PrepareSettings()
+    """Stage 01: splits, long-tail groups, fixed negatives."""
+    embed: EmbedSettings = EmbedSettings()
+    """Stage 02: prompts, LLM, embeddings."""
+    retrieve: RetrieveSettings = RetrieveSettings()
+    """Stage 03: similar users."""
+    model: ModelSettings = ModelSettings()
+    """Sizes that every backbone shares."""
+    backbones: Backbones = Backbones()
+    """One section a backbone."""
+    methods: Methods = Methods()
+    """One section a method."""
+    matrix: Matrix = Matrix()
+    """The runs of the main tables."""
+    train: TrainSettings = TrainSettings()
+    """Stage 04: how a run is trained."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """Stage 05: the only reader of the test split."""
+    experiments: ExperimentsSettings = ExperimentsSettings()
+    """The studies of `experiments.yaml`."""
+    report: ReportSettings = ReportSettings()
+    """Tables and figures."""
+    recommend: RecommendSettings = RecommendSettings()
+    """Recommenders that are saved to be used."""
+    cold: ColdSettings = ColdSettings()
+    """Items that training never saw."""
+    diversity: DiversitySettings = DiversitySettings()
+    """What lists hold beside hits."""
+    modalities: ModalitiesSettings = ModalitiesSettings()
+    """Views of items beside their text."""
+    ugc: UgcSettings = UgcSettings()
+    """What users wrote."""
+    scale: ScaleSettings = ScaleSettings()
+    """How time and memory grow."""
 
     @model_validator(mode="after")
-    def _metric_is_evaluated(self) -> "Settings":
+    def _names_exist(self) -> "Settings":
         evaluated = [f"{name}@{k}" for name in METRICS for k in self.evaluate.top_k]
         if self.report.metric not in evaluated:
             raise ValueError(
                 f"key 'report.metric' has the value '{self.report.metric}', which is not among "
                 f"{', '.join(evaluated)}: choose one, or add its cut-off to 'evaluate.top_k'"
             )
+        for section in ("experiments", "recommend", "cold", "diversity"):
+            backbone = getattr(self, section).backbone
+            if backbone not in BACKBONES:
+                raise ValueError(f"key '{section}.backbone': '{backbone}' is not among {', '.join(BACKBONES)}")
+            for method in getattr(getattr(self, section), "methods", ()):
+                if method not in METHODS:
+                    raise ValueError(f"key '{section}.methods': '{method}' is not among {', '.join(METHODS)}")
+        for view in self.data.modalities:
+            if view not in self.modalities.sources:
+                raise ValueError(
+                    f"key 'datasets.{self.dataset}.modalities': '{view}' is not among the sources "
+                    f"{', '.join(self.modalities.sources)}"
+                )
         return self
 
     @property
-    def source(self) -> str:
-        """The loader to use: `auto` means the built-in of the dataset's name, else a table."""
-        if self.data.source != "auto":
-            return self.data.source
-        known = get_args(Data.model_fields["source"].annotation)
-        return self.data.name if self.data.name in known else "table"
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the dataset's source.
-
-        Raises:
-            InputError: `prepare.recipes` has none of that name.
-        """
-        found = getattr(self.prepare.recipes, self.source.replace("-", "_"))
-        if found is None:
-            raise InputError(f"key 'prepare.recipes.{self.source}' is missing: add a recipe for that source")
-        return found
-
-    def trained_by_matrix(self, variant: str) -> bool:
-        """Whether a variant changes nothing about a method of the matrix, whose runs it then stands for."""
-        about = self.study.variants[variant]
-        return not about.change and about.method in self.matrix.methods
+    def data(self) -> DatasetSettings:
+        """The section of the dataset that is chosen."""
+        return self.datasets.get(self.dataset, DatasetSettings())
 
     @property
     def folder(self) -> Path:
         """The dataset's folder of raw files."""
-        return from_root(self.data.root) / self.data.name
+        return from_root(self.data.folder or f"data/{self.dataset}")
 
+    def changed(self, changes: dict[str, Any]) -> "Settings":
+        """Copy settings with some dotted keys changed; `data.…` means the section of the chosen dataset.
 
-class Served(Section):
-    """The sections that a saved recommender depends on: what else changes does not make it unreadable."""
-
-    embed: Embed
-    model: Model
-    backbones: Backbones
-    methods: Methods
-    recommend: Recommend
-
-    @classmethod
-    def of(cls, settings: "Settings | Served") -> "Served":
-        """Take them out of all settings."""
-        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+        Raises:
+            pydantic.ValidationError: a key is not there, or a value is not allowed.
+        """
+        raw = self.model_dump()
+        for key, value in changes.items():
+            path = key.split(".")
+            path = ["datasets", self.dataset, *path[1:]] if path[0] == "data" else path
+            node = raw
+            for part in path[:-1]:
+                node = node.setdefault(part, {})
+                if not isinstance(node, dict):  # a key below a value: pydantic then names it
+                    raise KeyError(key)
+            node[path[-1]] = value
+        return Settings.model_validate(raw)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from llmesr.settings import Train
 from llmesr.train.negatives import NegativeSampler
+from llmesr.train.settings import TrainSettings
 
 BLOCK_NUMBERS = 2**23
 """Numbers that a block may hold at once (32 MB): scores, or vectors of candidates."""
@@ -27,7 +27,7 @@ ROWS_A_CANDIDATE = 16
 class RankingLoss:
     """The loss that the settings choose: `candidates` first, then, with their vectors, the loss itself."""
 
-    settings: Train
+    settings: TrainSettings
     sampler: NegativeSampler
 
     def candidates(self, users: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class RankingLoss:
             case "cross_entropy":
                 return cross_entropy(states, table, positives, compared, weights)
             case other:
-                raise ValueError(f"'{other}' is no loss: `train.with_loss` says which it stands for")
+                raise ValueError(f"'{other}' is no loss: `own` stands for the one of the method")
 
 
 def bce(states: Tensor, table: Tensor, positives: Tensor, negatives: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from llmesr.models.ragged import Ragged
+from llmesr.sequences import Sequences
 
 MOST_PAIRS = 2**27
 """Pairs of a user and an item up to which a table tells who had what (a byte a pair); beyond, a search does."""
@@ -19,7 +19,7 @@ class NegativeSampler:
         proposal: (V,) how probable an item, from 1 on, is drawn for all: its training count + 1, over their sum.
     """
 
-    def __init__(self, sequences: Ragged, n_items: int) -> None:
+    def __init__(self, sequences: Sequences, n_items: int) -> None:
         self.keys = (sequences.row * (n_items + 1) + sequences.items).unique()
         self.n_items = n_items
         pairs = len(sequences.lengths) * (n_items + 1)

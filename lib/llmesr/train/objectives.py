@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from llmesr.models.backbones import Backbone
-from llmesr.models.contract import Batch
-from llmesr.models.ragged import Ragged
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Batch
+from llmesr.sequences import Sequences
 
 
-def make_batch(backbone: Backbone, sequences: Ragged, users: Tensor, n_items: int, max_length: int) -> Batch:
+def make_batch(backbone: Backbone, sequences: Sequences, users: Tensor, n_items: int, max_length: int) -> Batch:
     """Cut out the users' latest items and set the backbone's task on them.
 
     Args:
@@ -19,11 +19,11 @@ def make_batch(backbone: Backbone, sequences: Ragged, users: Tensor, n_items: in
         max_length: T.
     """
     if backbone.objective == "cloze":
-        return _cloze(sequences.take(users, max_length), users, n_items, backbone.mask_share)
+        return _cloze(sequences.take(users, max_length), users, n_items, backbone.settings.mask_share)
     return _next_item(sequences.take(users, max_length + 1), users, every=backbone.objective == "every_position")
 
 
-def _next_item(items: Ragged, users: Tensor, *, every: bool) -> Batch:
+def _next_item(items: Sequences, users: Tensor, *, every: bool) -> Batch:
     """Position t sees items up to t and predicts item t + 1: at every position, or at the last one only.
 
     A user with a single training item has nothing to predict, but is still taught by similar users.
@@ -36,7 +36,7 @@ def _next_item(items: Ragged, users: Tensor, *, every: bool) -> Batch:
     return Batch(users, inputs, torch.where(predicts, following, 0), torch.ones_like(users, dtype=torch.bool))
 
 
-def _cloze(items: Ragged, users: Tensor, n_items: int, mask_share: float) -> Batch:
+def _cloze(items: Sequences, users: Tensor, n_items: int, mask_share: float) -> Batch:
     """Hide a share of the positions, and once more per user only the last one, which is what inference asks.
 
     Of the hidden positions 80 % show [MASK], 10 % a random item, 10 % the item itself; each sequence hides at
@@ -50,9 +50,9 @@ def _cloze(items: Ragged, users: Tensor, n_items: int, mask_share: float) -> Bat
     way = torch.rand(original.shape, device=original.device)
     anything = torch.randint(1, n_items + 1, original.shape, device=original.device)
     shown = torch.where(way < 0.8, mask_id, torch.where(way < 0.9, anything, original))
-    cloze = Ragged(torch.where(hidden, shown, original), items.lengths)
+    cloze = Sequences(torch.where(hidden, shown, original), items.lengths)
     final = items.from_end == 0
-    question = Ragged(torch.where(final, mask_id, original), items.lengths)
+    question = Sequences(torch.where(final, mask_id, original), items.lengths)
     whole = torch.zeros_like(users, dtype=torch.bool)
     return Batch(
         users.repeat(2),

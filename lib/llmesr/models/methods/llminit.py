@@ -2,12 +2,21 @@
 
 from torch import nn
 
-from llmesr.models.ingredients import Ingredients
-from llmesr.models.methods.single_view import SingleView
-from llmesr.settings import Plain
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Method
+from llmesr.models.inputs import ModelInputs
+from llmesr.section import Section
 
 
-def build(settings: Plain, given: Ingredients) -> SingleView:
-    """Build the backbone on a table that starts at the PCA and is trained as usual."""
-    table = nn.Embedding.from_pretrained(given.initial.clone(), freeze=False, padding_idx=0)
-    return SingleView(given.backbone, table)
+class LLMInit(Method):
+    """The backbone on an item table that starts at the PCA and is trained as usual."""
+
+    name = "llminit"
+    title = "LLMInit"
+
+    class Settings(Section):
+        """LLMInit has no settings of its own."""
+
+    def __init__(self, settings: Section, inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        self.table = nn.Embedding.from_pretrained(inputs.pca_table.clone(), freeze=False, padding_idx=0)

@@ -2,7 +2,7 @@
 
 Starts from a trained backbone f. User branch: W_U turns a head user's few latest items into what the whole history
 gives. Item branch: W_I turns the contexts of a head item (prefixes that end at it) into its embedding. What is
-learned on the head is used on the tail: tail items' rows are replaced every epoch, at inference tail users get
+learned on the head is used on the tail: tail items' rows are replaced from time to time, at inference tail users get
 f + W_U f.
 """
 
@@ -11,26 +11,45 @@ import math
 import torch
 from torch import Tensor, nn
 
-from llmesr.models.contract import Batch, Overview
-from llmesr.models.ingredients import Ingredients
-from llmesr.models.methods import none
-from llmesr.models.methods.single_view import SingleView
-from llmesr.models.ragged import Ragged
-from llmesr.settings import Melt
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Batch, Method, TrainContext
+from llmesr.models.inputs import ModelInputs, random_table
+from llmesr.section import Positive, Section, Share, Weight
+from llmesr.sequences import Sequences
 
 
-class MELT(nn.Module):
-    """A plain backbone and two maps."""
+class MELT(Method):
+    """The backbone and two maps."""
 
-    def __init__(self, plain: SingleView, settings: Melt, max_length: int) -> None:
-        super().__init__()
-        self.backbone, self.table, self.settings, self.max_length = plain.backbone, plain.table, settings, max_length
-        hidden = plain.table.weight.shape[1]
-        self.user_map, self.item_map = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)  # W_U, W_I
+    name = "melt"
+    title = "MELT"
+    starts_from = "base"
+
+    class Settings(Section):
+        """MELT's own settings."""
+
+        lambda_user: Weight = 0.1
+        """Weight of the user branch (MELT's paper, Beauty: 0.1)."""
+        lambda_item: Weight = 0.4
+        """Weight of the item branch (MELT's paper, Beauty: 0.4)."""
+        quantile: Share = 0.8
+        """Users and items up to this quantile of training counts are the tail (MELT's paper: 0.8)."""
+        replace_every: Positive = 22_363
+        """Users passed over between two replacements of tail items' rows (MELT's code: an epoch; Beauty has 22,363)."""
+        head_items: Positive = 16
+        """Head items a step, at most (MELT's code: each has one turn an epoch, on Beauty 16 a step)."""
+        curriculum_epochs: Positive = 40
+        """Epochs until the curriculum has passed from the long to the short ones (MELT's code: 41)."""
+
+    def __init__(self, settings: "MELT.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        self.table = random_table(inputs.n_items, inputs.hidden)
+        self.user_map, self.item_map = (nn.Linear(inputs.hidden, inputs.hidden) for _ in range(2))  # W_U, W_I
         self.register_buffer("user_threshold", torch.zeros((), dtype=torch.int64))  # a tail user has at most so many
         self.item_threshold = 0
-        self._sequences: Ragged | None = None
-        self._contexts: Ragged | None = None  # sequence v: the positions of item v
+        self.max_length = 0
+        self._sequences: Sequences | None = None
+        self._contexts: Sequences | None = None  # sequence v: the positions of item v
         self._epoch = 0
 
     @property
@@ -43,38 +62,41 @@ class MELT(nn.Module):
         """How many [MASK] end a sequence: 1 for the cloze task."""
         return int(self.backbone.objective == "cloze")
 
-    def item_vectors(self, items: Tensor) -> Tensor:
-        """Return the vectors (…, D) of items (…)."""
-        return self.table(items)
-
-    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
-        """Encode N item vectors (N, D) to states (N, D), or the B last; at inference tail users' are enhanced."""
-        f = self._plain(sequences, vectors, last_only=last_only)
+    def states(self, sequences: Sequences, vectors: Tensor) -> Tensor:
+        """Encode N item vectors (N, D) to states (N, D); at inference tail users' are enhanced."""
+        f = super().states(sequences, vectors)
         if self.training:
             return f
         items = sequences.lengths - self._appended  # [MASK] is no item of the user's
-        few = (items <= self.user_threshold)[:, None]
-        return torch.where(few if last_only else few[sequences.row], f + self.user_map(f), f)
+        few = (items <= self.user_threshold)[sequences.row, None]
+        return torch.where(few, f + self.user_map(f), f)
 
-    def _plain(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
+    def on_epoch_start(self, context: TrainContext) -> None:
+        """Tell head and tail apart before the first epoch, and replace the tail items' rows when it is time.
 
-    def start_epoch(self, overview: Overview) -> None:
-        """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
-        self._epoch = overview.epoch
+        Counted in users, so that few users a pass do not mean more replacements: each needs a map that had the time to
+        learn, and a model that had the time to adapt to the last one. Before the first epoch W_I has learned nothing.
+        """
+        self._epoch, self.max_length = context.epoch, context.max_length
         if self._contexts is None:
-            self._find_thresholds(overview.sequences)
+            self._find_thresholds(context.sequences)
+        epochs = math.ceil(self.settings.replace_every / int((context.sequences.lengths > 0).sum()))
+        if context.epoch > 0 and context.epoch % epochs == 0:
+            self._replace_tail(context)
+
+    def _replace_tail(self, context: TrainContext) -> None:
+        """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
         tail = (self._contexts.lengths > 0) & (self._contexts.lengths <= self.item_threshold)
         tail = tail.nonzero().squeeze(1)
         if len(tail):
             ends, threshold = self._contexts.take(tail, self.item_threshold), int(self.user_threshold)
-            self.user_threshold.zero_()  # f itself is asked for, not what a tail user is given
-            f = overview.encode(overview.sequences.prefixes(ends.items, self.max_length))
+            self.user_threshold.zero_()  # f itself is wanted, not what a tail user gets
+            f = context.encode(context.sequences.prefixes(ends.items, self.max_length))
             self.user_threshold.fill_(threshold)
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(ends.mean(f))
 
-    def _find_thresholds(self, sequences: Ragged) -> None:
+    def _find_thresholds(self, sequences: Sequences) -> None:
         """Tell head and tail apart: the `quantile` of training counts of items and of what is read of users."""
         self._sequences, self._contexts = sequences, sequences.occurrences(self.mask_id - 1)
         self.item_threshold = int(self._contexts.lengths[1:].double().quantile(self.settings.quantile))
@@ -109,8 +131,9 @@ class MELT(nn.Module):
         head = (counts > self.item_threshold).nonzero().squeeze(1)
         if not len(head):
             return self.table.weight.new_zeros(())
-        # so many that every head item has its turn once an epoch, on average
-        draws = math.ceil(len(head) * users / len(self._sequences.lengths))
+        # every head item has its turn once an epoch, on average, unless these are too many for one step
+        turns = math.ceil(len(head) * users / len(self._sequences.lengths))
+        draws = min(turns, self.settings.head_items)
         items = head[torch.randint(len(head), (draws,), device=head.device)]
         most = counts[items].clamp(max=max(self.item_threshold, 1))
         K = (torch.rand(len(items), device=items.device) * most).long() + 1
@@ -127,13 +150,6 @@ class MELT(nn.Module):
         progress = min(self._epoch / self.settings.curriculum_epochs, 1.0)
         return (math.pi / 2 * progress + by_length).sin().abs()[:, None]
 
-    def _last(self, sequences: Ragged) -> Tensor:
-        return self._plain(sequences, self.table(sequences.items), last_only=True)
-
-    def finish(self, overview: Overview) -> None:
-        """Do nothing: the best weights hold the tail's rows."""
-
-
-def build(settings: Melt, given: Ingredients) -> MELT:
-    """Build the plain backbone and the two maps."""
-    return MELT(none.build(settings, given), settings, given.max_length)
+    def _last(self, sequences: Sequences) -> Tensor:
+        """Encode sequences to f, their last states (B, D)."""
+        return super().states(sequences, self.table(sequences.items))[sequences.last]

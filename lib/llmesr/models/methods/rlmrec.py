@@ -1,7 +1,7 @@
 """RLMRec (Ren et al., WWW 2024), adapted to sequences: in training, representations are aligned with LLM embeddings.
 
 Con: an MLP brings the LLM embedding to the item's and the user's representation, InfoNCE pulls the pairs together.
-Gen: some input items are hidden, and what the backbone makes of them must tell the LLM embedding.
+Gen: some input items are hidden, and what the backbone makes of them must reconstruct the LLM embedding.
 Nothing of it remains at inference: the recommender is the plain backbone.
 """
 
@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmesr.models.contract import Batch, Overview
-from llmesr.models.ingredients import Ingredients
-from llmesr.models.methods import none
-from llmesr.models.methods.single_view import SingleView
-from llmesr.models.ragged import Ragged
-from llmesr.settings import RlmRecCon, RlmRecGen
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Batch, Method
+from llmesr.models.inputs import ModelInputs, random_table
+from llmesr.section import Rate, Section, Share, Weight
+from llmesr.sequences import Sequences
 
 COMPARED = 1024
 """Items that are contrasted with one another in a step at most: bounds the table of similarities."""
@@ -30,73 +29,76 @@ def _mapper(width: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, middle), nn.LeakyReLU(), nn.Linear(middle, out))
 
 
-class Contrastive(nn.Module):
+class RLMRecCon(Method):
     """RLMRec-Con."""
 
-    def __init__(self, plain: SingleView, given: Ingredients, settings: RlmRecCon) -> None:
-        super().__init__()
-        self.backbone, self.table, self.settings = plain.backbone, plain.table, settings
-        self.register_buffer("of_items", given.semantic, persistent=False)  # (V + 2, L), frozen
-        self.register_buffer("of_users", given.of_users, persistent=False)  # (U, L), frozen
-        self.mapper = _mapper(given.semantic.shape[1], given.hidden)  # L → (L + D)/2 → D
+    name = "rlmrec_con"
+    title = "RLMRec-Con"
 
-    def item_vectors(self, items: Tensor) -> Tensor:
-        """Return the vectors (…, D) of items (…)."""
-        return self.table(items)
+    class Settings(Section):
+        """RLMRec-Con's own settings."""
 
-    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
-        """Encode N item vectors (N, D) to states (N, D), or to the B last ones (B, D)."""
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
+        weight: Weight = 0.01
+        """Weight of the alignment (RLMRec's paper: 0.01)."""
+        temperature: Rate = 0.2
+        """Temperature of InfoNCE (RLMRec's paper: 0.2)."""
 
-    def start_epoch(self, overview: Overview) -> None:
-        """Do nothing."""
+    def __init__(self, settings: "RLMRecCon.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        self.table = random_table(inputs.n_items, inputs.hidden)
+        self.register_buffer("item_embeddings", inputs.semantic_table, persistent=False)  # (V + 2, L), frozen
+        self.register_buffer("user_embeddings", torch.from_numpy(inputs.user_embeddings), persistent=False)  # (U, L)
+        self.mapper = _mapper(inputs.semantic_table.shape[1], inputs.hidden)  # L → (L + D)/2 → D
 
-    def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
-        """Align the items to predict, and the users, with what the LLM says of them."""
+    def extra_loss(self, batch: Batch, states: Tensor) -> Tensor:
+        """Align the items to predict, and the users, with their LLM embeddings."""
         items = batch.targets[batch.targets > 0].unique()
         items = items[torch.randperm(len(items))[:COMPARED].to(items.device)]
         pairs = [
-            (self.table(items), self.mapper(F.embedding(items, self.of_items))),
-            (states[batch.last], self.mapper(self.of_users[batch.represented])),
+            (self.table(items), self.mapper(F.embedding(items, self.item_embeddings))),
+            (states[batch.last], self.mapper(self.user_embeddings[batch.represented])),
         ]
         losses = [
             info_nce(x, y, torch.arange(len(x), device=x.device), self.settings.temperature) for x, y in pairs if len(x)
         ]
         return self.settings.weight * sum(losses)
 
-    def finish(self, overview: Overview) -> None:
-        """Do nothing."""
 
-
-class Generative(nn.Module):
+class RLMRecGen(Method):
     """RLMRec-Gen."""
 
-    def __init__(self, plain: SingleView, given: Ingredients, settings: RlmRecGen) -> None:
-        super().__init__()
-        self.backbone, self.table, self.settings = plain.backbone, plain.table, settings
-        self.register_buffer("of_items", given.semantic, persistent=False)
-        self.hidden_token = nn.Parameter(torch.zeros(given.hidden))
-        self.mapper = _mapper(given.hidden, given.semantic.shape[1])  # D → (D + L)/2 → L
+    name = "rlmrec_gen"
+    title = "RLMRec-Gen"
+
+    class Settings(Section):
+        """RLMRec-Gen's own settings."""
+
+        weight: Weight = 0.1
+        """Weight of the reconstruction (RLMRec's paper: 0.01 to 0.1)."""
+        temperature: Rate = 0.2
+        """Temperature of InfoNCE (RLMRec's paper: 0.1 to 0.5)."""
+        mask_share: Share = 0.1
+        """Share of input items that are hidden (RLMRec's paper: 0.05 to 0.15)."""
+
+    def __init__(self, settings: "RLMRecGen.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        self.table = random_table(inputs.n_items, inputs.hidden)
+        self.register_buffer("item_embeddings", inputs.semantic_table, persistent=False)  # (V + 2, L), frozen
+        self.hidden_token = nn.Parameter(torch.zeros(inputs.hidden))
+        self.mapper = _mapper(inputs.hidden, inputs.semantic_table.shape[1])  # D → (D + L)/2 → L
         self._hidden: Tensor | None = None  # (N,) true where the last training pass did not see the item
 
-    def item_vectors(self, items: Tensor) -> Tensor:
-        """Return the vectors (…, D) of items (…)."""
-        return self.table(items)
-
-    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
+    def states(self, sequences: Sequences, vectors: Tensor) -> Tensor:
         """Encode N item vectors (N, D) to states (N, D); in training some of them are hidden by a learned token."""
         if self.training:
-            is_item = sequences.items < len(self.table.weight) - 1  # [MASK] has nothing to tell
+            is_item = sequences.items < len(self.table.weight) - 1  # [MASK] has nothing to reconstruct
             lottery = torch.rand(len(vectors), device=vectors.device)
             self._hidden = (lottery < self.settings.mask_share) & is_item
             vectors = torch.where(self._hidden[:, None], self.hidden_token, vectors)
-        return self.backbone.encode(self.backbone.place(vectors, sequences), sequences, last_only=last_only)
-
-    def start_epoch(self, overview: Overview) -> None:
-        """Do nothing."""
+        return super().states(sequences, vectors)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
-        """Tell the LLM embedding of hidden items from the states in their place, among those of the other ones."""
+        """Reconstruct the LLM embedding of hidden items from the states in their place, by in-batch InfoNCE."""
         where = self._hidden.nonzero().squeeze(1)[:COMPARED]
         if not len(where):
             return None
@@ -104,20 +106,6 @@ class Generative(nn.Module):
         if self.backbone.objective == "cloze":  # which shows a random item in some places
             own = torch.where(batch.targets > 0, batch.targets, own)
         items, positives = own[where].unique(return_inverse=True)
-        told = self.mapper(states[where])
-        return self.settings.weight * info_nce(
-            told, F.embedding(items, self.of_items), positives, self.settings.temperature
-        )
-
-    def finish(self, overview: Overview) -> None:
-        """Do nothing."""
-
-
-def build_contrastive(settings: RlmRecCon, given: Ingredients) -> Contrastive:
-    """Build RLMRec-Con around the plain backbone."""
-    return Contrastive(none.build(settings, given), given, settings)
-
-
-def build_generative(settings: RlmRecGen, given: Ingredients) -> Generative:
-    """Build RLMRec-Gen around the plain backbone."""
-    return Generative(none.build(settings, given), given, settings)
+        reconstructed = self.mapper(states[where])  # (n, L)
+        truth = F.embedding(items, self.item_embeddings)
+        return self.settings.weight * info_nce(reconstructed, truth, positives, self.settings.temperature)

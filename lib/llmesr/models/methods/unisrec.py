@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Method
 from llmesr.models.dropout import Dropout
-from llmesr.models.ingredients import Ingredients
-from llmesr.models.methods.single_view import SingleView
-from llmesr.models.ragged import Ragged
-from llmesr.settings import UniSRec
+from llmesr.models.inputs import ModelInputs
+from llmesr.section import Dropout as DropoutShare
+from llmesr.section import Positive, Rate, Section
+from llmesr.sequences import Sequences
 
 
 class Expert(nn.Module):
@@ -32,7 +34,7 @@ class Expert(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Item ids → gated mixture of experts over frozen text, and an ID embedding."""
 
-    def __init__(self, text: Tensor, hidden: int, settings: UniSRec) -> None:
+    def __init__(self, text: Tensor, hidden: int, settings: "UniSRec.Settings") -> None:
         super().__init__()
         self.register_buffer("text", text, persistent=False)  # (V + 2, L)
         width = text.shape[1]
@@ -52,28 +54,37 @@ class MixtureOfExperts(nn.Module):
         if self.training:  # noisy gates try other experts
             gates = gates + torch.randn_like(gates) * (F.softplus(self.noise(text)) + 1e-2)
         mixed = torch.stack([expert(text) for expert in self.experts], -2)  # (…, experts, D)
-        found = (gates.softmax(-1)[..., None] * mixed).sum(-2)
-        return found if self.ids is None else found + self.ids(items)
+        mixture = (gates.softmax(-1)[..., None] * mixed).sum(-2)
+        return mixture if self.ids is None else mixture + self.ids(items)
 
 
-class Cosine(SingleView):
-    """A single view whose score is a cosine over a temperature."""
+class UniSRec(Method):
+    """The backbone on a mixture of experts over text; the score is a cosine over a temperature."""
 
-    def __init__(self, plain: SingleView, temperature: float) -> None:
-        super().__init__(plain.backbone, plain.table)
-        self.temperature = temperature
+    name = "unisrec"
+    title = "UniSRec"
+    loss = "cross_entropy"
 
-    def states(self, sequences: Ragged, vectors: Tensor, *, last_only: bool = False) -> Tensor:
-        """Encode N item vectors (N, D) to states of length 1 / τ: (N, D), or the B last ones (B, D)."""
-        return F.normalize(super().states(sequences, vectors, last_only=last_only), dim=-1) / self.temperature
+    class Settings(Section):
+        """UniSRec's own settings."""
+
+        experts: Positive = 8
+        """Experts that are mixed (UniSRec's paper: 8)."""
+        dropout: DropoutShare = 0.2
+        """Dropout of the text that an expert reads (UniSRec's code: 0.2)."""
+        temperature: Rate = 0.07
+        """Temperature of the cosine (UniSRec's paper: 0.07)."""
+        ids: bool = True
+        """An ID embedding is added (UniSRec's paper: its transductive form)."""
+
+    def __init__(self, settings: "UniSRec.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        self.table = MixtureOfExperts(inputs.semantic_table, inputs.hidden, settings)
+
+    def states(self, sequences: Sequences, vectors: Tensor) -> Tensor:
+        """Encode N item vectors (N, D) to states of length 1 / τ: (N, D)."""
+        return F.normalize(super().states(sequences, vectors), dim=-1) / self.settings.temperature
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Return the vectors (…, D), of length one, of items (…)."""
         return F.normalize(self.table(items), dim=-1)
-
-
-def build(settings: UniSRec, given: Ingredients) -> Cosine:
-    """Build the backbone on a mixture of experts over text."""
-    return Cosine(
-        SingleView(given.backbone, MixtureOfExperts(given.semantic, given.hidden, settings)), settings.temperature
-    )

@@ -7,10 +7,11 @@ both, and the item is the sum. With one group the second is left out, which is W
 import torch
 from torch import Tensor, nn
 
-from llmesr.models.ingredients import Ingredients, for_items
-from llmesr.models.methods.single_view import SingleView
+from llmesr.models.backbones.base import Backbone
+from llmesr.models.base import Method
+from llmesr.models.inputs import ModelInputs, item_table
 from llmesr.models.whitening import whiten
-from llmesr.settings import WhitenRec
+from llmesr.section import Positive, Section
 
 
 class WhitenedText(nn.Module):
@@ -26,9 +27,21 @@ class WhitenedText(nn.Module):
         return self.head(self.views[items]).sum(-2)
 
 
-def build(settings: WhitenRec, given: Ingredients) -> SingleView:
-    """Build the backbone on whitened text."""
-    texts = given.embeddings.items[1:]
-    groups = dict.fromkeys([1, settings.groups])
-    views = [for_items(whiten(texts, groups=count)) for count in groups]
-    return SingleView(given.backbone, WhitenedText(views, given.hidden))
+class WhitenRec(Method):
+    """The backbone on whitened text."""
+
+    name = "whitenrec"
+    title = "WhitenRec+"
+    loss = "cross_entropy"
+
+    class Settings(Section):
+        """WhitenRec's own settings."""
+
+        groups: Positive = 4
+        """Groups of columns that the relaxed whitening treats apart; 1 leaves it out (WhitenRec's paper: 4 or more)."""
+
+    def __init__(self, settings: "WhitenRec.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
+        super().__init__(settings, inputs, backbone)
+        texts, groups = inputs.item_embeddings[1:], dict.fromkeys([1, settings.groups])
+        views = [item_table(whiten(texts, groups=count)) for count in groups]
+        self.table = WhitenedText(views, inputs.hidden)

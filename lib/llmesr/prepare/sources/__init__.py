@@ -25,7 +25,7 @@ from llmesr.prepare.sources import (
     table,
     yelp,
 )
-from llmesr.settings import Recipe
+from llmesr.settings import DatasetSettings
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ WRITTEN = ("user_id", "item_id", "timestamp", "text")
 
 Loader = Callable[[Path, Any], tuple[pl.DataFrame | None, ...]]
 
-SOURCES: dict[str, Loader] = {
+FORMATS: dict[str, Loader] = {
     "complete-journey": complete_journey.load,
     "movielens-100k": movielens_100k.load,
     "amazon-2014": amazon_2014.load,
@@ -55,13 +55,13 @@ SOURCES: dict[str, Loader] = {
 }
 
 
-def load_raw(source: str, folder: Path, recipe: Recipe) -> Raw:
-    """Load a dataset's raw files with the loader of its source.
+def load_raw(folder: Path, recipe: DatasetSettings) -> Raw:
+    """Load a dataset's raw files with the loader of its format.
 
     Raises:
         InputError: a file is missing or its content is not what the format says.
     """
-    raw = Raw(*SOURCES[source](folder, recipe))
+    raw = Raw(*FORMATS[recipe.format](folder, recipe))
     if raw.texts is None and "text" in raw.interactions.columns:  # of reviews, which are both
         return replace(raw, texts=raw.interactions.select(*WRITTEN).drop_nulls("text"))
     return raw

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.prepare.sources import lines
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 REVIEWS = lines.Reviews("reviewerID", "asin", "unixReviewTime", "overall", "reviewText")
 COLUMNS = {
@@ -20,7 +20,7 @@ COLUMNS = {
 }
 
 
-def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.

@@ -10,7 +10,7 @@ import polars as pl
 
 from llmesr.prepare.sources import lines
 from llmesr.prepare.sources.amazon_2014 import REVIEWS, find
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 COLUMNS = {
     "title": "title",
@@ -23,7 +23,7 @@ COLUMNS = {
 PRICE = re.compile(r"\$[\d,.]+(?: ?- ?\$[\d,.]+)?")
 
 
-def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.

@@ -9,7 +9,7 @@ import polars as pl
 
 from llmesr.prepare.sources import lines
 from llmesr.prepare.sources.amazon_2014 import find
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 REVIEWS = lines.Reviews("user_id", "parent_asin", "timestamp", "rating", "text")
 COLUMNS = {
@@ -23,7 +23,7 @@ COLUMNS = {
 }
 
 
-def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the products that occur as items.
 
     A product without metadata or title is called `unknown`.

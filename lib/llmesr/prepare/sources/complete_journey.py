@@ -6,13 +6,13 @@ import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.prepare.sources.reading import fetched
-from llmesr.settings import DepartmentRecipe
+from llmesr.settings import DatasetSettings
 
 BASKETS = {"household_id", "product_id", "transaction_timestamp"}
 PRODUCTS = {"product_id", "product_type", "product_category", "department", "brand", "package_size"}
 
 
-def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Load the baskets of `recipe.departments` as interactions, the products as items, and what is known of households.
 
     Raises:
@@ -24,7 +24,7 @@ def load(folder: Path, recipe: DepartmentRecipe) -> tuple[pl.DataFrame, pl.DataF
     for department in recipe.departments:
         if department not in known:
             raise InputError(
-                f"key 'prepare.recipes.complete-journey.departments' names '{department}', which is "
+                f"key 'datasets.complete-journey.departments' names '{department}', which is "
                 f"not among {', '.join(sorted(known))}"
             )
     products = products.filter(pl.col("department").is_in(recipe.departments))

@@ -11,10 +11,10 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources import lines, table
-from llmesr.settings import Recipe
+from llmesr.settings import DatasetSettings
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load each line as an interaction whose time is its place in the file.
 
     An item without a title, or all if there is no table of items, is called by its number, such as `item 17`.

@@ -7,14 +7,14 @@ A bad line stops with its number. An item without a line of its own, or without 
 import ast
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import orjson
 import polars as pl
 
 from llmesr.errors import InputError
@@ -105,12 +105,27 @@ def collect(rows: Iterable[tuple], schema: Mapping[str, Any]) -> pl.DataFrame:
     return pl.concat(chunks, rechunk=False)
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"malformed JSON, {name} is no number of JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
+
+
 def json_object(line: bytes) -> Fields:
     """Parse a line of JSON."""
     try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        fields = _JSON.decode(line.decode("utf-8"))
+        if (
+            b"\\ud" in line or b"\\uD" in line
+        ):  # half a surrogate pair is a valid escape, but no text that can be stored
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
         raise ValueError(f"malformed JSON, {error.msg} at character {error.pos + 1}") from None
+    except UnicodeError as error:
+        raise ValueError(f"malformed JSON, {error.reason}") from None
+    except RecursionError:
+        raise ValueError("malformed JSON, too many lists in lists") from None
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
     return fields

@@ -16,7 +16,7 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources import lines
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
@@ -71,7 +71,7 @@ MOVIE_COLUMNS = ["movieId", "title", "genres"]
 TAG_COLUMNS = ["userId", "movieId", "tag", "timestamp"]
 
 
-def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame, None, pl.DataFrame | None]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame, None, pl.DataFrame | None]:
     """Load every rating as an interaction, whatever its value, all movies as items, and tags if asked for.
 
     The year in a title like "Toy Story (1995)" becomes a column of its own. A rated movie that is not among

@@ -6,10 +6,10 @@ import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.prepare.sources.reading import at, fetched, numbers
-from llmesr.settings import Recipe
+from llmesr.settings import DatasetSettings
 
 
-def load(folder: Path, recipe: Recipe) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Load every rating as an interaction, whatever its value, the movies as items, and users' gender and age group.
 
     Raises:

@@ -15,14 +15,14 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources.reading import at, numbers, reason
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 ITEMS = (".csv", ".jsonl", ".parquet")
 """Endings of the table of items."""
 
 
 def load(
-    folder: Path, recipe: WrittenRecipe
+    folder: Path, recipe: DatasetSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None]:
     """Load and check the tables of a folder.
 

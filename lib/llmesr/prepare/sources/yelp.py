@@ -14,7 +14,7 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.paths import shown
 from llmesr.prepare.sources import lines
-from llmesr.settings import WrittenRecipe
+from llmesr.settings import DatasetSettings
 
 RELEASES = ("yelp_academic_dataset", "yelp_training_set")
 # a business's `stars` are the mean of all its reviews, those held out among them: they would leak into the prompt
@@ -36,7 +36,7 @@ def date(fields: lines.Fields, name: str) -> datetime:
 REVIEWS = lines.Reviews("user_id", "business_id", "date", "stars", "text", date, pl.Datetime("us"))
 
 
-def load(folder: Path, recipe: WrittenRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Load every review as an interaction, and the businesses that occur as items.
 
     A business without a line of its own or a name is called `unknown`.

@@ -1,0 +1,23 @@
+"""What all figures share: colours, saving."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from llmesr.paths import replacing
+
+PALETTE = {"Base": "#9aa5b1", "LLMInit": "#e0a458", "LLM-ESR": "#2f6f9f", "DualMatch": "#2b2b2b"}
+ACCENT, MARK = "#2f6f9f", "#c0392b"
+
+
+def alone(figure: Figure) -> Figure:
+    """Take the figure off pyplot's list, or a notebook would show it twice."""
+    plt.close(figure)
+    return figure
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Save a figure as PNG, without the time of writing, so that the same figure has the same bytes."""
+    with replacing(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})

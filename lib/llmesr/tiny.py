@@ -1,0 +1,82 @@
+"""Open any lesson by itself: what the tiny dataset needs from earlier stages is computed on the spot.
+
+What was computed under other settings is deleted first. For every other dataset the earlier stages must have run; if
+not, what loads their output says which command to run.
+"""
+
+import shutil
+from collections.abc import Callable
+from typing import Literal
+
+from llmesr import embed, prepare, retrieve
+from llmesr.paths import artifact, replacing, results
+from llmesr.prepare import dataset
+from llmesr.runs.inputs import model_inputs
+from llmesr.settings import Settings
+
+TINY = "tiny"
+Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities"]
+
+
+def run(settings: Settings, until: Stage) -> None:
+    """Run the stages of the tiny dataset that have not run, up to one of them; for other datasets do nothing."""
+    start(settings)
+    if settings.dataset != TINY:
+        return
+    for stage in NEEDS[until]:
+        output, compute = STAGES[stage]
+        if not (artifact(TINY, stage) / output).exists():
+            compute(settings)
+
+
+def start(settings: Settings) -> None:
+    """Delete what the tiny dataset's lessons left if they ran under other settings; other datasets are DVC's."""
+    if settings.dataset != TINY:
+        return
+    noted, current = artifact(TINY, "settings.json"), settings.model_dump_json().encode()
+    if noted.exists() and noted.read_bytes() == current:
+        return
+    for folder in (artifact(TINY, ""), results(TINY)):
+        shutil.rmtree(folder, ignore_errors=True)
+    with replacing(noted) as temporary:
+        temporary.write_bytes(current)
+
+
+def _embed(settings: Settings) -> None:
+    embed.run(settings, dataset.load(TINY))
+
+
+def _retrieve(settings: Settings) -> None:
+    retrieve.run(settings, dataset.load(TINY), embed.load(TINY))
+
+
+def _evaluate(settings: Settings) -> None:
+    from llmesr import evaluate
+    from llmesr.runs.matrix import matrix_runs
+
+    data = dataset.load(TINY)
+    inputs = model_inputs(embed.load(TINY), retrieve.load(TINY))
+    evaluate.run(settings, data, matrix_runs(settings, data, inputs))
+
+
+def _modalities(settings: Settings) -> None:
+    from llmesr.extras import modalities  # takes seconds to import, which few lessons need
+
+    modalities.run(settings, dataset.load(TINY))
+
+
+STAGES: dict[str, tuple[str, Callable[[Settings], object]]] = {
+    "prepare": ("card.json", prepare.run),
+    "embed": ("embeddings.safetensors", _embed),
+    "retrieve": ("neighbours.safetensors", _retrieve),
+    "modalities": ("coverage.parquet", _modalities),
+    "evaluate": ("ranks.parquet", _evaluate),
+}
+"""The last file that each stage writes, and what runs it."""
+NEEDS: dict[Stage, tuple[str, ...]] = {
+    "prepare": ("prepare",),
+    "embed": ("prepare", "embed"),
+    "retrieve": ("prepare", "embed", "retrieve"),
+    "modalities": ("prepare", "embed", "retrieve", "modalities"),
+    "evaluate": ("prepare", "embed", "retrieve", "evaluate"),
+}

@@ -1,0 +1,1 @@
+"""Tools around the pipeline: fetching data, cleaning notebooks, the site, tables of the README, provenance, scale."""

@@ -1,0 +1,78 @@
+"""Turn `docs/`, the executed lessons and the list of settings into a static site: `python -m llmesr.tools.docs`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from sphinx.cmd.build import main as sphinx
+
+from llmesr.errors import InputError
+from llmesr.paths import ROOT
+from llmesr.settings import Settings, load
+from llmesr.tools.settings_page import page
+
+LAST_OF_PIPELINE = 9
+"""Lessons up to this one must have been executed; those after it may be shown without results."""
+
+
+def made_by(lesson: str) -> str:
+    """Name the command that executes a lesson."""
+    return "make bench" if lesson == "16_scale" else f"dvc repro {lesson[3:]}"
+
+
+def executed(settings: Settings, lesson: str) -> Path:
+    """Find the executed copy of a lesson; of lesson 04, which runs once a method, that of LLM-ESR if there is one.
+
+    Raises:
+        InputError: it has not been executed.
+    """
+    dataset, name = settings.scale.name if lesson == "16_scale" else settings.dataset, lesson
+    if lesson == "04_train":
+        methods = settings.matrix.methods
+        name += f"/{'llmesr' if 'llmesr' in methods else methods[-1]}"
+    file = ROOT / "runs" / dataset / f"{name}.ipynb"
+    if not file.exists():
+        raise InputError(f"runs/{dataset}/ has no executed copy of {lesson}: run `{made_by(lesson)}` first")
+    return file
+
+
+def gather(settings: Settings, source: Path) -> list[str]:
+    """Put the site's pages, the executed lessons and the list of settings into one folder.
+
+    Lessons past the main pipeline that have not run are taken as they are in `notebooks/`, without results.
+
+    Returns:
+        the lessons that have no results.
+
+    Raises:
+        InputError: a lesson of the main pipeline has not been executed.
+    """
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", source)
+    without = []
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        try:
+            shutil.copy(executed(settings, notebook.stem), source / notebook.name)
+        except InputError:
+            if int(notebook.stem[:2]) <= LAST_OF_PIPELINE:
+                raise
+            without.append(notebook.stem)
+            shutil.copy(notebook, source / notebook.name)
+    (source / "settings.md").write_text(page(), encoding="utf-8")
+    return without
+
+
+def build(settings: Settings, target: Path) -> int:
+    """Build the site into `target/html`; return Sphinx's exit code."""
+    for lesson in gather(settings, target / "source"):
+        print(f"{lesson} is shown without results: run `{made_by(lesson)}` for them")
+    return sphinx(["-q", "-E", "-b", "html", str(target / "source"), str(target / "html")])
+
+
+if __name__ == "__main__":
+    try:
+        code = build(load(), ROOT / "build" / "docs")
+    except InputError as problem:
+        sys.exit(str(problem))
+    print("build/docs/html/index.html")
+    sys.exit(code)

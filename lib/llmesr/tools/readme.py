@@ -1,0 +1,116 @@
+"""Write the tables of README.md and results/README.md anew from `results/`: `python -m llmesr.tools.readme`.
+
+A page marks where a table goes by `<!-- results: NAME -->` and `<!-- end -->`. NAME is `datasets`, `DATASET short`, or
+a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and `movielens-100k fusion/missing`
+is `results/movielens-100k/fusion/missing.md`.
+"""
+
+import json
+import re
+import sys
+
+import polars as pl
+
+from llmesr.errors import InputError
+from llmesr.evaluate.references import UNTRAINED
+from llmesr.paths import ROOT, replacing, results, shown
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, published
+
+PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
+DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
+"""Those of the table of datasets."""
+METRIC = "NDCG@10"
+PROTOCOLS = {"sampled": "sampled ranking", "full": "full ranking"}
+CARD = {
+    "users": "Users",
+    "items": "Items",
+    "interactions": "Interactions",
+    "average_length": "Average length",
+    "users_under_10": "Users under 10",
+    "items_under_10": "Items under 10",
+}
+MARK = re.compile(r"<!-- results: (?P<name>.*?) -->.*?<!-- end -->", re.DOTALL)
+
+
+def datasets() -> str:
+    """Lay out the dataset cards, a row a dataset."""
+    rows = []
+    for name, title in DATASETS.items():
+        card = json.loads((results(name, "prepare") / "card.json").read_text(encoding="utf-8"))
+        rows.append([title, *(f"{card[key]:.0%}" if "under" in key else f"{card[key]:,}" for key in CARD)])
+    return _table(["Dataset", *CARD.values()], rows)
+
+
+def short(dataset: str) -> str:
+    """Lay out NDCG@10 overall / on tail items, means over seeds, a row a method, a column a protocol and backbone.
+
+    The best of each column is bold. What has no backbone stands in every column.
+    """
+    kept = published.load(dataset).filter(metric=METRIC)
+    averages = kept.group_by("backbone", "method", "protocol", "group").agg(pl.mean("value"))
+    means = {tuple(key): mean for *key, mean in averages.iter_rows()}
+    methods = kept["method"].unique(maintain_order=True).to_list()
+    backbones = [one for one in kept["backbone"].unique(maintain_order=True) if one != UNTRAINED]
+    columns = [(protocol, backbone) for protocol in PROTOCOLS for backbone in backbones]
+    head = ["Method", *(f"{BACKBONE_NAMES[backbone]}, {PROTOCOLS[protocol]}" for protocol, backbone in columns)]
+    rows = [[METHOD_NAMES.get(method, method)] for method in methods]
+    for protocol, backbone in columns:
+        overall, tail = (_column(means, methods, backbone, protocol, group) for group in ("overall", "tail_item"))
+        for row, *cells in zip(rows, overall, tail, strict=True):
+            row.append(" / ".join(cells))
+    return _table(head, rows)
+
+
+def _column(means: dict[tuple, float], methods: list[str], backbone: str, protocol: str, group: str) -> list[str]:
+    """Write the mean of each method, the best in bold, a dash where there is none."""
+    own = [
+        means.get((backbone, name, protocol, group), means.get((UNTRAINED, name, protocol, group))) for name in methods
+    ]
+    best = max((mean for mean in own if mean is not None), default=None)
+    texts = ["–" if mean is None else f"{mean:.4f}" for mean in own]
+    return [f"**{text}**" if mean is not None and mean == best else text for mean, text in zip(own, texts, strict=True)]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """Write a table in Markdown, its first column aligned left and the others right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def content(name: str) -> str:
+    """Make the table that a mark names.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name == "datasets":
+        return datasets()
+    dataset, _, part = name.partition(" ")
+    if part == "short":
+        return short(dataset)
+    file = results(dataset) / (f"{part}.md" if "/" in part else f"{part}/table.md")
+    if not part or not file.exists():
+        raise InputError(
+            f"the mark 'results: {name}' is neither 'datasets' nor 'DATASET short', and {shown(file)} is missing: "
+            "correct it"
+        )
+    return file.read_text(encoding="utf-8").strip()
+
+
+def filled(page: str) -> str:
+    """Put the tables between the marks of a page.
+
+    Raises:
+        InputError: a mark names a table that there is not.
+    """
+    return MARK.sub(lambda mark: f"<!-- results: {mark['name']} -->\n{content(mark['name'])}\n<!-- end -->", page)
+
+
+if __name__ == "__main__":
+    try:
+        texts = [filled(page.read_text(encoding="utf-8")) for page in PAGES]
+    except InputError as problem:
+        sys.exit(str(problem))
+    for page, text in zip(PAGES, texts, strict=True):
+        with replacing(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,92 @@
+"""CITIES: the inferrer learns head items from their contexts, and replaces tail items alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import D, context_of, same_weights, sequences_of
+from llmesr.models.methods import cities
+
+
+def test_windows_by_hand():
+    whole = sequences_of([1, 2, 3, 4], [5, 6])
+    found = cities.windows(whole, torch.tensor([1, 4]), window=2, mask_id=9)
+    assert found.tolist() == [[0, 1, 9, 3, 4], [0, 0, 9, 6, 0]]
+
+
+def test_the_rows_of_tail_items_are_replaced_and_nothing_else(build, sequences):
+    model = build(method="cities", changes={"methods.cities.head_above": 8, "methods.cities.epochs": 2})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.on_fit_end(context_of(model, sequences))
+    counts = torch.bincount(sequences.items, minlength=50)
+    tail = (counts > 0) & (counts <= 8)
+    moved = (model.table.weight != before["table.weight"]).any(1)
+    assert 0 < tail.sum() < 48
+    assert torch.equal(moved, tail)
+    for name, value in model.state_dict().items():
+        if name != "table.weight":
+            assert torch.equal(value, before[name]), name
+
+
+def test_without_head_or_tail_items_nothing_happens(build, sequences):
+    for head_above in (10_000, 1):
+        model = build(method="cities", changes={"methods.cities.head_above": head_above})
+        before = model.table.weight.clone()
+        rare = sequences if head_above > 1 else sequences_of(list(range(1, 49)), list(range(1, 49)))
+        model.on_fit_end(context_of(model, rare))
+        assert torch.equal(model.table.weight, before)
+
+
+def test_the_inferrer_learns_head_embeddings_from_contexts(build):
+    """It comes closer to the embeddings of items it was not taught than their mean does."""
+    own = {"head_above": 1, "epochs": 30, "learning_rate": 0.01, "warm_up": 1, "validation_share": 0.2}
+    model = build(method="cities", changes={f"methods.cities.{name}": value for name, value in own.items()})
+    table = torch.zeros(50, D)
+    table[1:49] = torch.arange(48.0)[:, None].remainder(2) * 2 - 1  # two kinds of items
+    whole = sequences_of(*[[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12]] * 20)  # which occur with their own kind
+    found = whole.occurrences(48)
+    contexts = lambda centres: cities.windows(whole, centres, model.settings.window, 49)  # noqa: E731
+    torch.manual_seed(0)
+    inferrer = cities._learn(model.settings, table, found, torch.arange(1, 11), contexts)
+    unknown = torch.tensor([11, 12])
+    with torch.no_grad():
+        inferred = inferrer(contexts(found.items[found.offsets[unknown]][:, None]))
+    assert F.mse_loss(inferred, table[unknown]) < 0.5 * F.mse_loss(table[1:11].mean(0).expand(2, -1), table[unknown])
+
+
+def as_in_pytorch(layer, hidden, heads):
+    """PyTorch's layer of an encoder, with the weights of ours."""
+    theirs = torch.nn.TransformerEncoderLayer(hidden, heads, 2 * hidden, batch_first=True).eval()
+    projections = (layer.attention.query, layer.attention.key, layer.attention.value)
+    state = {
+        "self_attn.in_proj_weight": torch.cat([part.weight for part in projections]),
+        "self_attn.in_proj_bias": torch.cat([part.bias for part in projections]),
+    }
+    names = {"self_attn.out_proj": layer.attention.out}
+    names |= {"linear1": layer.feed_forward[0], "linear2": layer.feed_forward[-1]}
+    names |= {"norm1": layer.norm_attention, "norm2": layer.norm_feed_forward}
+    for name, part in names.items():
+        state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
+    theirs.load_state_dict(state)
+    return theirs
+
+
+@torch.no_grad()
+def test_the_inferrer_is_two_encoders_of_pytorch_over_padded_contexts(build, sequences):
+    settings = build(method="cities").settings
+    torch.manual_seed(0)
+    inferrer = cities.Inferrer(torch.randn(50, D), settings).eval()
+    torch.nn.init.normal_(inferrer.position)
+    contexts = cities.windows(sequences, torch.arange(60).view(12, 5), settings.window, 49)
+    padding = (contexts == 0).flatten(0, 1)
+    x = (F.embedding(contexts, inferrer.table) * inferrer.position[:, None]).flatten(0, 1)
+    for layer in inferrer.of_items:
+        x = as_in_pytorch(layer, D, settings.heads)(x, src_key_padding_mask=padding)
+    x = torch.stack([rows[~hole].mean(0) for rows, hole in zip(x, padding, strict=True)]).view(12, 5, -1)
+    for layer in inferrer.of_contexts:
+        x = as_in_pytorch(layer, D, settings.heads)(x)
+    torch.testing.assert_close(inferrer(contexts), inferrer.out(x.mean(1)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec"])
+def test_until_training_is_over_it_is_the_backbone_alone(build, backbone):
+    assert same_weights(build(backbone, "base"), build(backbone, "cities"))

@@ -1,0 +1,34 @@
+"""UniSRec: a gated mixture of experts over frozen text, scored by cosine."""
+
+import torch
+
+
+def test_the_text_is_frozen_and_not_saved(build):
+    model = build(method="unisrec")
+    assert "text" in dict(model.table.named_buffers())
+    assert "table.text" not in model.state_dict()
+
+
+def test_an_item_is_a_gated_mixture_and_an_id(build):
+    model = build(method="unisrec").eval()
+    items = torch.tensor([2, 5])
+    text = model.table.text[items]
+    gates = model.table.gate(text).softmax(-1)
+    mixed = sum(gates[:, [k]] * expert.rotate(text - expert.shift) for k, expert in enumerate(model.table.experts))
+    torch.testing.assert_close(model.table(items), mixed + model.table.ids(items))
+    assert build(method="unisrec", changes={"methods.unisrec.ids": False}).table.ids is None
+
+
+def test_scores_are_cosines_over_the_temperature(build, sequences):
+    model = build(method="unisrec", changes={"methods.unisrec.temperature": 0.1}).eval()
+    vectors = model.item_vectors(sequences.items)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
+    states = model.states(sequences, vectors)
+    torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))
+
+
+def test_gates_are_noisy_in_training_only(build):
+    model, items = build(method="unisrec", changes={"methods.unisrec.dropout": 0.0}), torch.arange(1, 9)
+    assert not torch.equal(model.table(items), model.table(items))
+    model.eval()
+    assert torch.equal(model.table(items), model.table(items))

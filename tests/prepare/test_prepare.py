@@ -1,0 +1,161 @@
+"""Stage 01 as a whole: from raw files to splits, the same bytes each time."""
+
+import polars as pl
+import pytest
+from helpers import sequences_of
+from llmesr import prepare
+from llmesr.errors import InputError
+from llmesr.paths import artifact
+from llmesr.prepare import dataset
+from llmesr.prepare.dataset import attribute, sequences, targets
+from llmesr.prepare.split import cut
+
+
+@pytest.fixture
+def mine(root, tiny):
+    """Settings of one's own tables in a folder, with some keys of the dataset changed."""
+
+    def settings(folder, **keys):
+        return tiny.changed({"dataset": "mine", "datasets": {"mine": {"folder": str(folder), **keys}}})
+
+    return settings
+
+
+def test_prepared_tiny_dataset_is_consistent(data, tiny):
+    test = pl.read_parquet(artifact("tiny", "prepare") / "test.parquet")
+    raw = pl.read_csv(tiny.folder / "interactions.csv")
+    assert len(data.train.items) + len(data.validation.items) + test.height == raw.height == data.card["interactions"]
+    assert data.users["length"].to_list() == (data.train.lengths + 1).tolist()
+    assert data.items["count"].sum() == len(data.train.items)
+    for user in range(data.n_users):
+        had = {*data.train[user].tolist(), data.validation.items[user], test["item"][user]}
+        assert not had & set(data.validation.negatives[user].tolist())
+        assert not had & set(test["negatives"][user])
+
+
+def test_same_input_gives_same_bytes(root, tiny):
+    def bytes_of():
+        prepare.run(tiny)
+        return {file.name: file.read_bytes() for file in artifact("tiny", "prepare").iterdir()}
+
+    first = bytes_of()
+    assert len(first) == 8
+    assert bytes_of() == first
+
+
+def test_ties_in_time_keep_the_order_of_the_file(mine, table):
+    folder = table("user_id,item_id,timestamp\nu,c,1\nu,a,1\nu,b,1\nv,a,2\nv,b,1\nv,c,3\n")
+    prepared = prepare.run(mine(folder))
+    assert [prepared.titles[i] for i in prepared.train.items] == ["Cherry", "Banana"]
+
+
+def test_nothing_left_is_an_error(mine, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
+    with pytest.raises(InputError, match=r"no interaction is left after filtering \(2 before\)"):
+        prepare.run(mine(folder))
+
+
+def test_further_columns_of_interactions_do_no_harm(mine, table):
+    folder = table("user_id,item_id,timestamp,item,user,row\nu,a,1,9,9,9\nu,b,2,9,9,9\nu,c,3,9,9,9\n")
+    prepared = prepare.run(mine(folder))
+    assert prepared.titles[prepared.train.items[0]] == "Apple"
+
+
+def test_nothing_is_learned_after_the_first_point_in_time(root, tiny):
+    chosen = tiny.changed({"prepare.split": "temporal"})
+    data = prepare.run(chosen)
+    raw = pl.read_csv(tiny.folder / "interactions.csv").sort("timestamp", maintain_order=True)
+    begins, ends = cut(raw, chosen.prepare.temporal_shares)
+    parts = {name: pl.read_parquet(artifact("tiny", "prepare") / f"{name}.parquet") for name in ("test", "known")}
+    early = raw.filter(pl.col("timestamp") < begins)
+    assert len(data.train.items) == early.height
+    assert (data.train.lengths > 0).all()
+    assert set(data.users["user_id"]) == set(early["user_id"].cast(pl.String))
+    whoever = raw.filter(pl.col("user_id").is_in(early["user_id"].implode()))
+    assert parts["known"].height == whoever.filter(pl.col("timestamp") < ends).height
+    assert 0 < parts["test"].height < data.n_users
+    assert parts["test"]["user"].is_unique().all()
+
+
+def test_a_split_that_leaves_nothing_is_named(root, tiny):
+    late = tiny.changed({"prepare.split": "temporal", "prepare.temporal_shares": [0.001, 0.002]})
+    with pytest.raises(InputError, match=r"no user has the interactions before and after both points in time"):
+        prepare.run(late)
+
+
+def test_short_users_in_training_only_add_what_they_have_to_the_card(mine, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\nv,a,4\n")
+    card = prepare.run(mine(folder, min_user=1, short_users="train_only")).card
+    assert (card["users"], card["interactions"], card["longest_user"]) == (2, 4, 3)
+
+
+def test_dropped_short_users_are_not_counted(mine, table):
+    """`one_pass` counts the user of b and of the once-bought d before d goes, and leaves her two: too few to split."""
+    rows = [*"abc", *"abd"]
+    lines = [f"{user},{item},{t}" for t, (user, item) in enumerate(zip("uuuvvv", rows, strict=True))]
+    lines += ["w,a,9", "w,b,10", "w,c,11"]
+    folder = table("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n", "item_id,title\na,A\nb,B\nc,C\nd,D\n")
+    recipe = {"filter": "one_pass", "min_user": 3, "min_item": 2}
+    counts = {choice: prepare.run(mine(folder, **recipe, short_users=choice)).card for choice in ("train_only", "drop")}
+    assert [counts["train_only"][what] for what in ("users", "items", "interactions")] == [3, 3, 8]
+    assert [counts["drop"][what] for what in ("users", "items", "interactions")] == [2, 3, 6]
+
+
+def test_only_short_users_are_an_error(mine, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
+    with pytest.raises(InputError, match=r"no user has the 3 interactions that the split 'leave_one_out' needs"):
+        prepare.run(mine(folder, min_user=1, short_users="train_only"))
+
+
+def test_damaged_and_missing_artifacts(data):
+    file = artifact("tiny", "prepare") / "train.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"train.parquet is damaged: delete it and run `dvc repro prepare`"):
+        dataset.load("tiny")
+    file.unlink()
+    with pytest.raises(InputError, match=r"train.parquet is missing: run `dvc repro prepare` first"):
+        dataset.load("tiny")
+
+
+def test_damaged_and_missing_card(data):
+    file = artifact("tiny", "prepare") / "card.json"
+    for content in (file.read_bytes()[:50], b"\xff\xfe", b""):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"card.json is damaged: delete it and run `dvc repro prepare`"):
+            dataset.load("tiny")
+    file.unlink()
+    with pytest.raises(InputError, match=r"card.json is missing: run `dvc repro prepare` first"):
+        dataset.load("tiny")
+
+
+# --- what the stage hands on ---
+
+
+def test_pairs_become_sequences_also_of_users_who_have_none():
+    pairs = pl.DataFrame({"user": [0, 0, 2], "item": [5, 6, 7]})
+    found = sequences(pairs, 4)
+    assert [items.tolist() for items in found] == [[5, 6], [], [7], []]
+    assert [items.tolist() for items in sequences_of([5, 6], [], [7], [])] == [items.tolist() for items in found]
+
+
+def test_targets_of_an_empty_split_are_empty():
+    frame = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32, "negatives": pl.Array(pl.Int32, 3)})
+    found = targets(frame)
+    assert len(found.users) == len(found.items) == len(found.negatives) == 0
+
+
+def test_what_is_loaded_is_what_was_made(data):
+    again = dataset.load("tiny")
+    assert (again.name, again.n_users, again.n_items) == ("tiny", 90, 48)
+    assert [items.tolist() for items in again.train] == [items.tolist() for items in data.train]
+    assert (again.validation.negatives == data.validation.negatives).all()
+    assert again.users.equals(data.users)
+    assert again.texts.equals(data.texts)
+    assert again.card == data.card
+    assert again.titles[0] == ""
+
+
+def test_an_attribute_is_text_and_one_that_is_not_there_is_named(data):
+    assert set(attribute(data, "club_member", "some.key")) <= {"yes", "no", ""}
+    with pytest.raises(InputError, match=r"key 'some.key' names 'tail', and users have: club_member"):
+        attribute(data, "tail", "some.key")

@@ -1,0 +1,278 @@
+"""The run store: a run is known by a fingerprint of all that it depends on, and of nothing else."""
+
+import inspect
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from llmesr.errors import InputError
+from llmesr.models.inputs import ItemView
+from llmesr.prepare.dataset import Targets
+from llmesr.runs import store
+from llmesr.runs.store import Run
+from llmesr.runs.training import train
+from llmesr.sequences import Sequences
+
+# --- settings ---
+
+
+def test_the_same_run_has_the_same_fingerprint(run_of, tiny, data, inputs):
+    assert run_of().fingerprint == run_of().fingerprint
+    copies = replace(data, train=Sequences(data.train.items.clone(), data.train.lengths.clone())), replace(inputs)
+    assert Run(tiny, "sasrec", "llmesr", 42, *copies).fingerprint == run_of().fingerprint
+
+
+MATTERS = {
+    "model.hidden": 16,
+    "model.dropout": 0.1,
+    "data.max_length": 10,
+    "backbones.sasrec.heads": 2,
+    "methods.llmesr.alpha": 0.3,
+    "train.epochs": 5,
+    "train.patience": 3,
+    "train.batch_size": 8,
+    "train.learning_rate": 0.1,
+    "train.loss": "gbce",
+    "train.negatives": 2,
+    "train.precision": "bfloat16",
+    "train.threads": 2,
+    "train.redraw_negatives": True,
+    "train.adversary": "popularity",
+}
+SAYS_NOTHING = {
+    "train.workers": 1,
+    "train.backend": "ray",
+    "train.device": "auto",
+    "methods.melt.quantile": 0.7,
+    "methods.dualmatch.neighbours": 3,
+    "backbones.gru4rec.layers": 2,
+    "matrix.seeds": [1],
+    "evaluate.top_k": [10],
+    "recommend.k": 3,
+    "prepare.negatives": 7,
+    "data.category": None,
+    "embed.history_items": 3,
+}
+
+
+@pytest.mark.parametrize("key", MATTERS)
+def test_what_changes_the_result_changes_the_fingerprint(run_of, key):
+    assert run_of(changes={key: MATTERS[key]}).fingerprint != run_of().fingerprint
+
+
+@pytest.mark.parametrize("key", SAYS_NOTHING)
+def test_what_does_not_change_the_result_leaves_it(run_of, key):
+    assert run_of(changes={key: SAYS_NOTHING[key]}).fingerprint == run_of().fingerprint
+
+
+def test_seed_backbone_and_method_change_it(run_of):
+    runs = [run_of(), run_of(seed=43), run_of("gru4rec"), run_of(method="base"), run_of(method="llminit")]
+    assert len({run.fingerprint for run in runs}) == len({run.folder for run in runs}) == 5
+
+
+def test_redrawn_negatives_depend_on_their_number(run_of):
+    redrawn, fewer = (
+        run_of(changes={"train.redraw_negatives": True, **more}) for more in ({}, {"prepare.negatives": 7})
+    )
+    assert redrawn.fingerprint != fewer.fingerprint
+
+
+def test_what_a_method_starts_from_changes_it(run_of):
+    assert run_of(method="melt").start.fingerprint == run_of(method="base").fingerprint
+    assert run_of(method="base").start is None
+    more = {"train.epochs": 5}
+    assert run_of(method="cities", changes=more).fingerprint != run_of(method="cities").fingerprint
+
+
+def test_own_and_the_name_of_the_loss_are_one_run(run_of):
+    assert run_of(changes={"train.loss": "bce"}).fingerprint == run_of().fingerprint
+    assert (
+        run_of(method="dualmatch", changes={"train.loss": "bce"}).fingerprint != run_of(method="dualmatch").fingerprint
+    )
+
+
+# --- data ---
+
+
+def test_data_and_inputs_change_it(run_of, tiny, data, inputs):
+    items, lengths, validation = data.train.items.clone(), data.train.lengths, data.validation
+    items[0] = items[0] % 48 + 1
+    view = ItemView.of(np.array([1]), np.ones((1, 2)), 48)
+    others = [
+        (replace(data, train=Sequences(items, lengths)), inputs),
+        (replace(data, validation=Targets(validation.users, validation.items, validation.negatives[:, ::-1])), inputs),
+        (data, replace(inputs, neighbours=inputs.neighbours[:, ::-1].copy())),
+        (data, replace(inputs, item_embeddings=inputs.item_embeddings * 2)),
+        (data, replace(inputs, views={"image": view})),
+    ]
+    found = {Run(tiny, "sasrec", "llmesr", 42, *other).fingerprint for other in others}
+    assert len(found - {run_of().fingerprint}) == 5
+
+
+def test_users_attributes_matter_to_an_adversary_alone(run_of, data):
+    other = replace(data, users=data.users.with_columns(club_member=pl.lit("yes")))
+    for changes, same in (({}, True), ({"train.adversary": "club_member"}, False)):
+        run = run_of(changes=changes)
+        changed = Run(run.settings, run.backbone, run.method, run.seed, other, run.inputs)
+        assert (changed.fingerprint == run.fingerprint) == same
+
+
+# --- code ---
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the package that the store takes for it; called, it edits a file there."""
+    package = tmp_path / "copy" / "llmesr"
+    original = store.PACKAGE
+    shutil.copytree(original, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(store, "PACKAGE", package)
+    there = lambda kind: package / Path(inspect.getfile(kind)).resolve().relative_to(original)  # noqa: E731
+    monkeypatch.setattr(store, "_file_of", there)
+
+    def forget():
+        store._imports.cache_clear()
+        store._without_comments.cache_clear()
+
+    def edit(file, before, after):
+        path = package / file
+        text = path.read_text(encoding="utf-8")
+        assert before in text
+        path.write_text(text.replace(before, after), encoding="utf-8")
+        forget()
+
+    forget()
+    yield edit
+    forget()
+
+
+SOME = ("base", "melt", "rlmrec_gen", "llmesr", "dualmatch")
+
+
+def fingerprints(run_of):
+    return {(b, m): run_of(b, m).fingerprint for b in ("sasrec", "gru4rec") for m in SOME}
+
+
+def changed(before, after):
+    return {pair for pair in before if before[pair] != after[pair]}
+
+
+def test_code_in_a_methods_file_changes_its_own_runs_alone(run_of, code):
+    before = fingerprints(run_of)
+    code("models/methods/llmesr.py", "self.settings.alpha * F.mse_loss", "2 * self.settings.alpha * F.mse_loss")
+    assert changed(before, fingerprints(run_of)) == {("sasrec", "llmesr"), ("gru4rec", "llmesr")}
+
+
+def test_code_of_the_base_changes_what_starts_from_it(run_of, code):
+    before = fingerprints(run_of)
+    code("models/methods/backbone_only.py", "inputs.hidden)", "inputs.hidden + 0)")
+    found = {method for _, method in changed(before, fingerprints(run_of))}
+    assert found == {"base", "melt"}
+
+
+def test_code_in_a_backbones_file_changes_its_own_runs_alone(run_of, code):
+    before = fingerprints(run_of)
+    code("models/backbones/gru4rec.py", "STEPS = 8", "STEPS = 9")
+    assert changed(before, fingerprints(run_of)) == {("gru4rec", method) for method in SOME}
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("train/losses.py", "return summed(weights, *rows) / n", "return summed(weights, *rows) / (n + 0)"),
+        ("sequences.py", "SHORT = 4", "SHORT = 5"),
+        ("models/inputs.py", "nn.init.zeros_(table.weight[0])", "nn.init.ones_(table.weight[0])"),
+    ],
+)
+def test_code_that_all_share_changes_all(run_of, code, file, before, after):
+    former = fingerprints(run_of)
+    code(file, before, after)
+    assert changed(former, fingerprints(run_of)) == set(former)
+
+
+def test_comments_docstrings_and_layout_change_nothing(run_of, code):
+    before = fingerprints(run_of)
+    code("models/methods/llmesr.py", '"""LLM-ESR (Liu', '"""By the way: LLM-ESR (Liu')
+    code("models/methods/llmesr.py", '"""Weight of the self-distillation', '"""The weight of the self-distillation')
+    code("models/methods/llmesr.py", "    def item_vectors", "    # a comment\n\n    def item_vectors")
+    code("train/loop.py", "return there.nonzero().squeeze(1), (", "return (there.nonzero().squeeze(1)), (")
+    assert not changed(before, fingerprints(run_of))
+
+
+def test_code_that_trains_nothing_changes_nothing(run_of, code):
+    before = fingerprints(run_of)
+    code("settings/schema.py", "strict=False", "strict=True")
+    code("runs/pool.py", "LOG_LINES = 5", "LOG_LINES = 6")
+    code("paths.py", 'return ROOT / "runs"', 'return ROOT / "trained"')
+    code("models/registry.py", "    MELT,\n", "")
+    assert not changed(before, fingerprints(run_of))
+
+
+# --- loading ---
+
+
+@pytest.fixture
+def trained(run_of):
+    run = run_of(method="base", changes={"train.epochs": 1})
+    train(run)
+    return run
+
+
+def test_a_run_that_is_not_trained_is_named(run_of):
+    assert not run_of().is_trained
+    with pytest.raises(InputError, match=r"run sasrec-llmesr-42 is not trained \(runs/tiny/trained/sasrec-llmesr-42-"):
+        run_of().load()
+
+
+def test_its_folder_carries_name_and_fingerprint(trained):
+    assert trained.is_trained
+    assert trained.folder.name == f"sasrec-base-42-{trained.fingerprint[:12]}"
+    assert trained.load().account["fingerprint"] == trained.fingerprint
+
+
+def test_a_foreign_fingerprint_is_named(trained):
+    file = trained.folder / "run.json"
+    file.write_text(file.read_text().replace(trained.fingerprint, "0123456789abcdef"))
+    for ask in (lambda: trained.is_trained, trained.load, lambda: train(trained)):
+        with pytest.raises(InputError, match=r"holds a run with the fingerprint 0123456789ab, trained under other"):
+            ask()
+
+
+@pytest.mark.parametrize("content", [b"", b"{half", b"[1]", b"{}", b"\xff\xfe"])
+def test_a_damaged_account_is_named(trained, content):
+    (trained.folder / "run.json").write_bytes(content)
+    for ask in (lambda: trained.is_trained, trained.load):
+        with pytest.raises(InputError, match=r"run.json is damaged \(.+\): delete its folder and run again"):
+            ask()
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "history.json"])
+def test_damaged_or_missing_weights_and_history_are_named(trained, file):
+    path = trained.folder / file
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"sasrec-base-42-\w+ is damaged \(.+\): delete it and run again"):
+            trained.load()
+    path.unlink()
+    with pytest.raises(InputError, match=r"sasrec-base-42-\w+ is damaged \(.+\): delete it and run again"):
+        trained.load()
+
+
+def test_weights_of_another_shape_are_named(trained, run_of):
+    other = run_of(changes={"train.epochs": 1})
+    train(other)
+    shutil.copy(other.folder / "weights.safetensors", trained.folder)
+    with pytest.raises(InputError, match=r"sasrec-base-42-\w+ is damaged \(.+\): delete it and run again"):
+        trained.load()
+
+
+def test_a_folder_that_cannot_be_written_is_named(run_of):
+    run = run_of(method="base", changes={"train.epochs": 1})
+    run.folder.parent.mkdir(parents=True)
+    run.folder.write_text("a file where the folder should be")
+    with pytest.raises(InputError, match=r"cannot be written \(.+\): make room on the disk or the folder writable"):
+        train(run)

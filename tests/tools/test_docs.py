@@ -1,0 +1,76 @@
+"""The site: executed lessons become pages, and every lesson stands in the table of contents."""
+
+import re
+import shutil
+
+import nbformat
+import pytest
+import yaml
+from helpers import ROOT
+from llmesr.errors import InputError
+from llmesr.tools import docs
+
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+PIPELINE = [lesson for lesson in LESSONS if int(lesson[:2]) <= docs.LAST_OF_PIPELINE]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A root whose main lessons have been executed, in name."""
+    for folder in ("docs", "notebooks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("tiny", "solutions"))
+    runs = tmp_path / "runs" / "tiny"
+    (runs / "04_train").mkdir(parents=True)
+    for lesson in PIPELINE:
+        name = "04_train/llmesr" if lesson == "04_train" else lesson
+        shutil.copy(ROOT / "notebooks" / f"{lesson}.ipynb", runs / f"{name}.ipynb")
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_every_lesson_is_in_the_table_of_contents():
+    listed = re.findall(r"^\d\d_\w+$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert listed == LESSONS
+
+
+@pytest.mark.slow
+def test_the_site_is_built_with_equations_tables_and_settings(tiny, project, tmp_path):
+    file = project / "runs" / "tiny" / "06_overall.ipynb"
+    notebook = nbformat.read(file, 4)
+    shown = nbformat.v4.new_output("display_data", {"text/markdown": "| a | b |\n| --- | --- |\n| seven | 8 |"})
+    next(cell for cell in notebook.cells if cell.cell_type == "code").outputs = [shown]
+    nbformat.write(notebook, file)
+    assert docs.build(tiny, tmp_path / "site") == 0
+    html = tmp_path / "site" / "html"
+    assert 'class="math' in (html / "04_train.html").read_text()
+    assert "<td><p>seven</p></td>" in (html / "06_overall.html").read_text()
+    assert "<p>Weight of the self-distillation" in (html / "settings.html").read_text()
+    assert (html / "search.html").exists()
+
+
+def test_a_study_that_has_not_run_is_shown_without_results(tiny, project, tmp_path):
+    assert docs.gather(tiny, tmp_path / "source") == LESSONS[len(PIPELINE) :]
+    assert {path.stem for path in (tmp_path / "source").glob("*.ipynb")} == set(LESSONS)
+
+
+def test_the_command_that_is_named_is_one_that_executes():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for lesson in LESSONS:
+        if lesson == "16_scale":
+            assert docs.made_by(lesson) == "make bench"
+            assert "16_scale" in (ROOT / "Makefile").read_text()
+        else:
+            assert f"notebooks/{lesson}.ipynb" in str(stages[docs.made_by(lesson).removeprefix("dvc repro ")])
+
+
+def test_what_make_bench_executes_is_found(tiny, project):
+    copy = project / "runs" / tiny.scale.name / "16_scale.ipynb"
+    copy.parent.mkdir()
+    copy.write_text("{}")
+    assert docs.executed(tiny, "16_scale") == copy
+
+
+def test_a_lesson_that_was_not_executed_is_named(tiny, project, tmp_path):
+    (project / "runs" / "tiny" / "06_overall.ipynb").unlink()
+    with pytest.raises(InputError, match=r"runs/tiny/ has no executed copy of 06_overall: run `dvc repro overall` f"):
+        docs.gather(tiny, tmp_path / "source")
