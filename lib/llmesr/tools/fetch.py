@@ -126,7 +126,8 @@ def fetch(root: Path = ROOT, pins: Path = PINS, members: tuple[Member, ...] = ME
     """
     found = differences(root)
     if damaged := [file for file, state in found.items() if state == "modified"]:
-        raise InputError(f"{_named(damaged)} not what data.dvc pins: delete, then run `make data`")
+        them = "it" if len(damaged) == 1 else "them"
+        raise InputError(f"{_named(damaged)} not what data.dvc pins: delete {them} and run `make data`")
     absent = [member for member in members if root / "data" / member.target in found]
     if not absent:
         return []
@@ -137,7 +138,7 @@ def fetch(root: Path = ROOT, pins: Path = PINS, members: tuple[Member, ...] = ME
     if wrong := list(differences(root)):
         for file in wrong:
             file.unlink(missing_ok=True)
-        raise InputError(f"{_named(wrong)} not what data.dvc pins: restore it with `git checkout data.dvc`")
+        raise InputError(f"{_named(wrong)} not what data.dvc pins: restore data.dvc with `git checkout data.dvc`")
     return [root / "data" / member.target for member in absent]
 
 

@@ -34,9 +34,9 @@ def test_head_and_tail_are_found_in_training_counts(melt, sequences):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone):
-    model = build(backbone, "melt")
+    model = build(backbone, "melt", {"methods.melt.replace_every": 1})
     before, plain = model.table.weight.detach().clone(), backbone_of(model, build, backbone)
-    model.on_epoch_start(context_of(model, sequences))
+    model.on_epoch_start(context_of(model, sequences, epoch=1))
     counts = torch.bincount(sequences.items, minlength=50)
     tail = (counts > 0) & (counts <= model.item_threshold)
     assert torch.equal(model.table.weight[~tail], before[~tail])
@@ -120,10 +120,14 @@ def test_the_item_branch_asks_for_contexts_of_head_items_alone(melt, monkeypatch
     assert (melt._contexts.lengths[items] > melt.item_threshold).all()
 
 
-def test_tail_items_are_replaced_anew_every_epoch(melt, sequences):
-    first = melt.table.weight.detach().clone()
-    with torch.no_grad():
-        melt.item_map.bias += 1.0
-    melt.on_epoch_start(context_of(melt, sequences, epoch=1))
-    tail = (melt._contexts.lengths > 0) & (melt._contexts.lengths <= melt.item_threshold)
-    assert (melt.table.weight[:-1][tail] != first[:-1][tail]).any(1).all()
+def test_tail_items_are_replaced_when_so_many_users_were_passed_over_and_not_before_the_first_epoch(build, sequences):
+    model = build(method="melt", changes={"methods.melt.replace_every": 2 * len(sequences)})
+    replaced = []
+    for epoch in range(5):
+        before = model.table.weight.detach().clone()
+        model.on_epoch_start(context_of(model, sequences, epoch=epoch))
+        with torch.no_grad():
+            model.item_map.bias += 1.0
+        tail = (model._contexts.lengths > 0) & (model._contexts.lengths <= model.item_threshold)
+        replaced.append(bool((model.table.weight[:-1][tail] != before[:-1][tail]).any(1).all()))
+    assert replaced == [False, False, True, False, True]
