@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from openai import OpenAI, OpenAIError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from llmesr.errors import InputError
 from llmesr.settings import ApiEncoder

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmesr.devices import computes_bfloat16, pick_device

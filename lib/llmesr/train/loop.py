@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import trange
+from tqdm import trange
 
 from llmesr.errors import InputError
 from llmesr.metrics import hit_rate, ndcg

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from llmesr.errors import InputError
 from llmesr.extras import ugc

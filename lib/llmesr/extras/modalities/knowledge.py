@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from llmesr.errors import InputError
 from llmesr.models.inputs import ItemView

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from llmesr.embed import local_encoder
 from llmesr.errors import InputError
