@@ -44,7 +44,7 @@ MATTERS = {
 }
 SAYS_NOTHING = {
     "train.workers": 1,
-    "train.backend": "ray",
+    "train.backend": "dask",
     "train.device": "auto",
     "methods.melt.quantile": 0.7,
     "methods.dualmatch.neighbours": 3,

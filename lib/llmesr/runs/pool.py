@@ -1,4 +1,4 @@
-"""Train many runs at a time: a worker a core, on joblib, whose engine can also be a Ray or Dask cluster."""
+"""Train many runs at a time: a worker a core, on joblib, whose engine can also be a Dask cluster."""
 
 import os
 import traceback
@@ -81,7 +81,8 @@ def _train_wave(runs: list[Run], bar: tqdm) -> dict[str, str]:
         left = [run for run in runs if not run.is_trained]
         begun = [run for run in left if (run.folder / "log.txt").exists()] or left
         failed, seen = _one_by_one(begun, bar), {run.fingerprint for run in begun}
-        return failed | _train_wave([run for run in left if run.fingerprint not in seen], bar)
+        rest = [run for run in left if run.fingerprint not in seen]
+        return failed | (_train_wave if len(rest) > 1 else _one_by_one)(rest, bar)  # never in this process
     return {run.folder.name: error for run, error in zip(runs, errors, strict=True) if error}
 
 
@@ -152,8 +153,7 @@ def _engine(backend: str) -> Iterator[None]:
     Raises:
         InputError: it is not installed, or its workers train several runs in one process.
     """
-    engine = {"dask": _dask, "ray": _ray}.get(backend, nullcontext)
-    with engine(), parallel_config(backend=backend):
+    with _dask() if backend == "dask" else nullcontext(), parallel_config(backend=backend):
         yield
 
 
@@ -172,19 +172,3 @@ def _dask() -> Iterator[None]:
         if any(threads > 1 for threads in client.nthreads().values()):  # PyTorch's random numbers are a process's
             raise InputError("a Dask worker has several threads: start workers with `dask worker --nthreads 1`")
         yield
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """Work on the Ray cluster of this process, the one at `RAY_ADDRESS`, or new workers of this machine."""
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"key 'train.backend' is 'ray', and '{error.name}' is not installed: `pip install ray`"
-        ) from None
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
-    register_ray()
-    yield

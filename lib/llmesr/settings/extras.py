@@ -78,8 +78,6 @@ class DiversitySettings(Section):
     def _enough_candidates(self) -> "DiversitySettings":
         if self.candidates < self.k:
             raise ValueError(f"{self.candidates} candidates are fewer than the {self.k} items of a list: raise them")
-        if unknown := set(self.reranked) - set(self.methods):
-            raise ValueError(f"'{min(unknown)}' of 'reranked' is not among 'methods': add it there")
         return self
 
 

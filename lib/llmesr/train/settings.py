@@ -42,5 +42,5 @@ class TrainSettings(Section):
     """CPU threads of a run. Sums are added up in an order that depends on it."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Runs that are trained at a time; `auto` is one a core, or one a GPU."""
-    backend: Literal["loky", "ray", "dask"] = "loky"
-    """What runs the workers: `loky` processes of this machine, or a cluster of `ray` or `dask` (extra `cluster`)."""
+    backend: Literal["loky", "dask"] = "loky"
+    """What runs the workers: `loky` processes of this machine, or a cluster of `dask` (extra `cluster`)."""

@@ -58,7 +58,7 @@ class CITIES(Method):
         """Share of the head items that are set aside for early stopping (CITIES' code: 0.05)."""
         epochs: Positive = 200
         """Epochs at most (CITIES' code: no limit)."""
-        patience: Positive = 10
+        patience: Positive = 5
         """Epochs without a lower error before stopping (CITIES' code: 10)."""
         tolerance: Share = 0.01
         """Share by which an error must fall to count as lower (CITIES' code: any fall counts)."""
