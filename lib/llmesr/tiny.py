@@ -36,8 +36,9 @@ def start(settings: Settings) -> None:
     noted, current = artifact(TINY, "settings.json"), settings.model_dump_json().encode()
     if noted.exists() and noted.read_bytes() == current:
         return
-    for folder in (artifact(TINY, ""), results(TINY)):
-        shutil.rmtree(folder, ignore_errors=True)
+    for stage in (*STAGES, "train", "recommend"):  # which raw files there are does not depend on settings
+        shutil.rmtree(artifact(TINY, stage), ignore_errors=True)
+    shutil.rmtree(results(TINY), ignore_errors=True)
     with replacing(noted) as temporary:
         temporary.write_bytes(current)
 
