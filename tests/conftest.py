@@ -55,7 +55,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny() -> Settings:
     """Settings of the tiny dataset, fast enough for tests, independent of the root."""
     fast = {"data.folder": str(ROOT / "notebooks" / "tiny"), "train.epochs": 4, "train.device": "cpu"}
-    return load(ROOT / paths.TINY_PARAMS, {**fast, "train.workers": 2})
+    return load(ROOT / paths.TINY_PARAMS, {**fast, "train.workers": 2, "experiments.skip": []})
 
 
 @pytest.fixture(scope="session")
