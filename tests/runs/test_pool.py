@@ -1,6 +1,7 @@
 """Many runs at a time: only what is missing is trained, and a run that fails does not keep the others from it."""
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -66,9 +67,20 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(run_of):
 
 def test_what_starts_from_a_failed_run_is_not_tried(run_of, trained):
     bad = run_of("sasrec", "melt", {**ONE_EPOCH, "train.learning_rate": 1e30})
-    with pytest.raises(InputError, match=rf"{bad.start.folder.name}: the loss is nan"):
+    with pytest.raises(InputError) as error:
         train_all([bad])
+    message = str(error.value)
+    assert message.startswith(f"2 of 2 runs failed, the others are finished. {bad.start.folder.name}: the loss is nan")
+    assert message.endswith(f"{bad.folder.name}: the run that it starts from failed")
     assert trained == ["sasrec-base-42"]
+
+
+def test_a_stored_run_does_not_need_what_it_started_from(run_of, trained):
+    run = run_of("gru4rec", "melt", ONE_EPOCH)
+    train_all([run])
+    shutil.rmtree(run.start.folder)
+    train_all([run])
+    assert trained == ["gru4rec-base-42", "gru4rec-melt-42"]
 
 
 def test_an_unexpected_error_is_named_with_the_end_of_its_log(run_of, monkeypatch):

@@ -56,6 +56,17 @@ def test_what_is_dumped_is_read_again(write):
         assert load(write(settings.model_dump(mode="json"))) == settings
 
 
+def test_an_encoder_without_a_kind_runs_here():
+    found = apply(Settings(), {"embed.encoders.mine": {"model": "some/model"}}, "here").embed.encoders["mine"]
+    assert (found.kind, found.model) == ("transformers", "some/model")
+
+
+@pytest.mark.parametrize("encoder", [3, {"kind": "remote", "model": "some/model"}])
+def test_an_encoder_of_no_known_kind_is_refused(encoder):
+    with pytest.raises(InputError, match=r"embed\.encoders\.mine.*kind is transformers or api"):
+        apply(Settings(), {"embed.encoders.mine": encoder}, "here")
+
+
 def test_one_encoder_is_changed_and_another_one_added_beside_those_there_are(write):
     encoders = {"minilm": {"max_tokens": 64}, "mine": {"kind": "transformers", "model": "some/model"}}
     found = load(write({"embed": {"encoders": encoders}})).embed.encoders

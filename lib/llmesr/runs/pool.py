@@ -39,15 +39,17 @@ def train_all(runs: Sequence[Run], title: str = "runs") -> list[TrainedRun]:
         InputError: runs failed; the message names each, and the end of what it printed.
     """
     wanted = {run.fingerprint: run for run in runs}
-    wanted = {run.fingerprint: run for run in [*filter(None, (run.start for run in runs)), *wanted.values()]}
-    missing = [run for run in wanted.values() if not run.is_trained]
+    starts = {run.start.fingerprint: run.start for run in wanted.values() if run.start and not run.is_trained}
+    missing = [run for run in (starts | wanted).values() if not run.is_trained]
     failed: dict[str, str] = {}
     if missing:
         with tqdm(total=len(missing), desc=title, unit="run") as bar:
             for wave in _waves(missing):
-                failed |= _train_wave([run for run in wave if not (run.start and run.start.folder.name in failed)], bar)
+                waiting = [run for run in wave if run.start and run.start.folder.name in failed]
+                failed |= _train_wave([run for run in wave if run not in waiting], bar)
+                failed |= {run.folder.name: "the run that it starts from failed" for run in waiting}
     if failed:
-        raise InputError(_sentence(failed, len(runs)))
+        raise InputError(_sentence(failed, len(starts | wanted)))
     return [run.load() for run in runs]
 
 

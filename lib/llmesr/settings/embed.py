@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from llmesr.section import Count, Positive, Rate, Section
 
@@ -45,7 +45,21 @@ class ApiEncoder(Section):
     """Of one request."""
 
 
-Encoder = Annotated[LocalEncoder | ApiEncoder, Field(discriminator="kind")]
+def _kind(encoder: object) -> str | None:
+    """Read an encoder's kind: `transformers` where the file names none."""
+    if isinstance(encoder, dict):
+        return encoder.get("kind", "transformers")
+    return getattr(encoder, "kind", None)
+
+
+Encoder = Annotated[
+    Annotated[LocalEncoder, Tag("transformers")] | Annotated[ApiEncoder, Tag("api")],
+    Discriminator(
+        _kind,
+        custom_error_type="encoder_kind",
+        custom_error_message="an encoder is a section whose kind is transformers or api",
+    ),
+]
 
 ENCODERS = {
     "minilm": LocalEncoder(model="data/models/all-MiniLM-L6-v2"),
