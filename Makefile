@@ -37,7 +37,7 @@ lab: data  ## Open the lessons in JupyterLab
 	jupyter lab --ContentsManager.pre_save_hook=llmesr.tools.clean.on_save notebooks
 
 check: data lint  ## Lint and the fast tests: the loop while you work
-	pytest -n 2 -m "not slow"
+	pytest -n 2 -p no:nbval -m "not slow"
 
 test: data lint  ## Lint, all tests, and every lesson on the tiny dataset
 	pytest -n 2

@@ -58,6 +58,7 @@ def test_a_figure_is_not_shown_twice(figure):
     assert figure.number not in plt.get_fignums()
 
 
+@pytest.mark.slow
 def test_the_same_figure_has_the_same_bytes(tmp_path, data):
     def drawn(name):
         save(distributions(data.users, data.items, data.card), tmp_path / name)

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 ALL = list(itertools.product(BACKBONES, METHODS))
-FAST = [("gru4rec", method) for method in METHODS] + [("bert4rec", "base"), ("sasrec", "llmesr")]
+FAST = [("gru4rec", "melt"), ("gru4rec", "cities"), ("bert4rec", "base"), ("sasrec", "llmesr")]
 SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in ALL if pair not in FAST]
 
 
@@ -173,6 +173,7 @@ def test_an_adversary_is_made_only_if_it_is_asked_for(run_of):
         made({"train.adversary": "colour"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adversary", ["club_member", "popularity"])
 @pytest.mark.parametrize("method", ["melt", "llmesr"])
 def test_an_adversary_changes_the_run_and_is_not_saved_with_it(run_of, adversary, method):

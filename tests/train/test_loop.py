@@ -178,7 +178,14 @@ def test_a_loss_that_is_not_finite_is_named(train, monkeypatch):
 # --- resume ---
 
 
-@pytest.mark.parametrize(("backbone", "method"), [("sasrec", "llmesr"), ("bert4rec", "base"), ("gru4rec", "melt")])
+@pytest.mark.parametrize(
+    ("backbone", "method"),
+    [
+        ("sasrec", "llmesr"),
+        pytest.param("bert4rec", "base", marks=pytest.mark.slow),
+        pytest.param("gru4rec", "melt", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one_bit_for_bit(
     train, tmp_path, monkeypatch, backbone, method
 ):

@@ -70,7 +70,9 @@ def run_of_toy(toy, tiny, data, inputs):
     return name
 
 
-@pytest.mark.parametrize("backbone", ["gru4rec", "bert4rec", "sasrec"])
+@pytest.mark.parametrize(
+    "backbone", ["gru4rec", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert4rec", "sasrec"))]
+)
 def test_it_is_trained_validated_saved_and_loaded(run_of_toy, data, backbone):
     run = run_of_toy(backbone)
     assert run.train_settings.loss == "cross_entropy"
