@@ -39,31 +39,11 @@ def test_new_sequences_by_hand():
     assert lists(whole.take(rows)) == [[5, 6], [1, 2, 3], [5, 6]]
     assert lists(whole.take(rows, 2)) == [[5, 6], [2, 3], [5, 6]]
     assert lists(whole.take(rows[:2], torch.tensor([1, 2]))) == [[6], [2, 3]]
-    assert lists(whole.prefixes(torch.tensor([4, 2, 3]), latest=2)) == [[5], [2, 3], [4]]
+    assert lists(whole.cut(torch.tensor([4, 0]), torch.tensor([2, 4]))) == [[5, 6], [1, 2, 3, 4]]
     assert lists(whole.drop_last(least=1)) == [[1, 2], [4], [5]]
     assert lists(whole.drop_last(least=0)) == [[1, 2], [], [5]]
     assert lists(whole.drop_last(least=0).append(9)) == [[1, 2, 9], [9], [5, 9]]
     assert lists(whole.join(sequences_of([7, 8]))) == [[1, 2, 3], [4], [5, 6], [7, 8]]
-
-
-def test_occurrences_list_the_positions_of_each_item():
-    whole = sequences_of([3, 1, 3], [1, 3])
-    assert lists(whole.occurrences(4)) == [[], [1, 3], [], [0, 2, 4], []]
-
-
-def test_a_sample_is_drawn_without_replacement_and_everything_has_its_turn():
-    places = sequences_of([3, 1, 3], [1, 3]).occurrences(4)
-    torch.manual_seed(0)
-    seen = set()
-    for _ in range(50):
-        drawn = places.sample(torch.tensor([9, 1, 9, 2, 9]))
-        assert drawn.lengths.tolist() == [0, 1, 0, 2, 0]
-        one, *two = drawn.items.tolist()
-        assert one in (1, 3)
-        assert len(set(two)) == 2
-        assert set(two) <= {0, 2, 4}
-        seen |= {one, *two}
-    assert seen == {0, 1, 2, 3, 4}
 
 
 def test_mean_by_hand_and_zeros_for_an_empty_sequence():

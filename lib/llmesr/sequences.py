@@ -117,27 +117,12 @@ class Sequences:
     def take(self, rows: Tensor, latest: int | Tensor | None = None) -> "Sequences":
         """Cut out sequences (b,), whole or of each its `latest` items (one number, or a number each)."""
         lengths = self.lengths[rows] if latest is None else self.lengths[rows].clamp(max=latest)
-        return self._cut(self.offsets[rows + 1] - lengths, lengths)
+        return self.cut(self.offsets[rows + 1] - lengths, lengths)
 
-    def prefixes(self, ends: Tensor, latest: int) -> "Sequences":
-        """Cut out what leads up to positions (n,), these included: n sequences, of each its `latest` items."""
-        lengths = (self.column[ends] + 1).clamp(max=latest)
-        return self._cut(ends - lengths + 1, lengths)
-
-    def _cut(self, first: Tensor, lengths: Tensor) -> "Sequences":
+    def cut(self, first: Tensor, lengths: Tensor) -> "Sequences":
+        """Cut out stretches: n sequences that start at positions `first` (n,) and have `lengths` (n,)."""
         cut = Sequences(torch.empty(int(lengths.sum()), dtype=torch.int64, device=lengths.device), lengths)
         return Sequences(self.items[first[cut.row] + cut.column], lengths)
-
-    def sample(self, most: Tensor) -> "Sequences":
-        """Draw from each sequence at random, without replacement, up to `most` (B,) of its items."""
-        lottery = torch.rand(len(self.items), dtype=torch.float64, device=self.items.device)
-        shuffled = torch.argsort(self.row + lottery)  # sequences stay together
-        kept = self.column < most[self.row]
-        return Sequences(self.items[shuffled[kept]], torch.minimum(self.lengths, most))
-
-    def occurrences(self, n_items: int) -> "Sequences":
-        """List where each item occurs: sequence v of the answer holds the positions of item v = 0 … n_items."""
-        return Sequences(torch.argsort(self.items, stable=True), torch.bincount(self.items, minlength=n_items + 1))
 
     def drop_last(self, least: int) -> "Sequences":
         """Remove each sequence's last item, but keep at least `least` of what there is."""

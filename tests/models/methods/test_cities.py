@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import D, context_of, same_weights, sequences_of
+from llmesr.models.contexts import occurrences
 from llmesr.models.methods import cities
 
 
@@ -43,7 +44,7 @@ def test_the_inferrer_learns_head_embeddings_from_contexts(build):
     table = torch.zeros(50, D)
     table[1:49] = torch.arange(48.0)[:, None].remainder(2) * 2 - 1  # two kinds of items
     whole = sequences_of(*[[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12]] * 20)  # which occur with their own kind
-    found = whole.occurrences(48)
+    found = occurrences(whole, 48)
     contexts = lambda centres: cities.windows(whole, centres, model.settings.window, 49)  # noqa: E731
     torch.manual_seed(0)
     inferrer = cities._learn(model.settings, table, found, torch.arange(1, 11), contexts)

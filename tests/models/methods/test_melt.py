@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import D, T, V, context_of, encode, sequences_of
 from llmesr.models.backbones import BACKBONES
+from llmesr.models.contexts import prefixes
 from llmesr.models.scoring import Scorer
 from llmesr.sequences import Sequences
 from llmesr.train.objectives import make_batch
@@ -41,9 +42,9 @@ def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone)
     tail = (counts > 0) & (counts <= model.item_threshold)
     assert torch.equal(model.table.weight[~tail], before[~tail])
     item = int(tail.nonzero()[0])
-    prefixes = sequences.prefixes((sequences.items == item).nonzero().squeeze(1), T)
-    assert (prefixes.items[prefixes.last] == item).all()
-    f = Scorer.of(plain, V, T).states(prefixes)
+    contexts = prefixes(sequences, (sequences.items == item).nonzero().squeeze(1), T)
+    assert (contexts.items[contexts.last] == item).all()
+    f = Scorer.of(plain, V, T).states(contexts)
     torch.testing.assert_close(model.table.weight[item], model.item_map(f.mean(0)), atol=1e-5, rtol=1e-4)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from llmesr.models.attention import SelfAttention, check_heads
 from llmesr.models.backbones.base import Backbone
 from llmesr.models.base import Method, TrainContext
+from llmesr.models.contexts import occurrences
 from llmesr.models.dropout import Dropout
 from llmesr.models.inputs import ModelInputs, random_table
 from llmesr.section import Dropout as DropoutShare
@@ -143,26 +144,24 @@ def infer_tail(settings: "CITIES.Settings", table: nn.Parameter, context: TrainC
     sequences, mask_id = context.sequences, len(table) - 1
     useful = sequences.lengths[sequences.row] > 1  # a context of nothing but the hidden item says nothing
     positions = torch.arange(len(sequences.items), device=table.device)[useful]
-    occurrences = Sequences(sequences.items[useful], useful.sum()[None]).occurrences(mask_id - 1)
-    occurrences = Sequences(positions[occurrences.items], occurrences.lengths)  # of each item 0 … V, its positions
+    places = occurrences(Sequences(sequences.items[useful], useful.sum()[None]), mask_id - 1)
+    places = Sequences(positions[places.items], places.lengths)  # of each item 0 … V, its positions
     counts = torch.bincount(sequences.items, minlength=mask_id)
-    head = (counts > settings.head_above) & (occurrences.lengths > 0)
-    tail = ~head & (occurrences.lengths > 0)
+    head = (counts > settings.head_above) & (places.lengths > 0)
+    tail = ~head & (places.lengths > 0)
     if not head.any() or not tail.any():
         return
     contexts = partial(windows, sequences, window=settings.window, mask_id=mask_id)
-    inferrer = _learn(settings, table.detach().clone(), occurrences, head.nonzero().squeeze(1), contexts)
+    inferrer = _learn(settings, table.detach().clone(), places, head.nonzero().squeeze(1), contexts)
     with torch.no_grad():
-        for count in occurrences.lengths[tail].unique():  # items with equally many contexts make a rectangle
-            items = (tail & (occurrences.lengths == count)).nonzero().squeeze(1)
+        for count in places.lengths[tail].unique():  # items with equally many contexts make a rectangle
+            items = (tail & (places.lengths == count)).nonzero().squeeze(1)
             for block in items.split(settings.batch_size):
-                centres = occurrences.take(block, int(count)).items.view(len(block), -1)
+                centres = places.take(block, int(count)).items.view(len(block), -1)
                 table[block] = inferrer(contexts(centres))
 
 
-def _learn(
-    settings: "CITIES.Settings", table: Tensor, occurrences: Sequences, head: Tensor, contexts: partial
-) -> Inferrer:
+def _learn(settings: "CITIES.Settings", table: Tensor, places: Sequences, head: Tensor, contexts: partial) -> Inferrer:
     """Fit the inferrer to the embeddings of head items; keep what is best on those set aside."""
     inferrer = Inferrer(table, settings).to(table.device)
     # The rows of a trained table are short. An output layer that starts as usual answers with vectors some ten times as
@@ -177,8 +176,8 @@ def _learn(
 
     def some(items: Tensor, K: int) -> Tensor:
         chance = torch.rand(len(items), K, device=items.device)
-        drawn = (chance * occurrences.lengths[items, None]).long()
-        return contexts(occurrences.items[occurrences.offsets[items, None] + drawn])
+        drawn = (chance * places.lengths[items, None]).long()
+        return contexts(places.items[places.offsets[items, None] + drawn])
 
     judged = some(validation, settings.contexts)
     best, best_loss, waited = copy.deepcopy(inferrer.state_dict()), float("inf"), 0

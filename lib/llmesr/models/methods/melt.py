@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from llmesr.models.backbones.base import Backbone
 from llmesr.models.base import Batch, Method, TrainContext
+from llmesr.models.contexts import occurrences, prefixes, sample
 from llmesr.models.inputs import ModelInputs, random_table
 from llmesr.section import Positive, Section, Share, Weight
 from llmesr.sequences import Sequences
@@ -91,14 +92,14 @@ class MELT(Method):
         if len(tail):
             ends, threshold = self._contexts.take(tail, self.item_threshold), int(self.user_threshold)
             self.user_threshold.zero_()  # f itself is wanted, not what a tail user gets
-            f = context.encode(context.sequences.prefixes(ends.items, self.max_length))
+            f = context.encode(prefixes(context.sequences, ends.items, self.max_length))
             self.user_threshold.fill_(threshold)
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(ends.mean(f))
 
     def _find_thresholds(self, sequences: Sequences) -> None:
         """Tell head and tail apart: the `quantile` of training counts of items and of what is read of users."""
-        self._sequences, self._contexts = sequences, sequences.occurrences(self.mask_id - 1)
+        self._sequences, self._contexts = sequences, occurrences(sequences, self.mask_id - 1)
         self.item_threshold = int(self._contexts.lengths[1:].double().quantile(self.settings.quantile))
         # no more than what is read counts; without head users, or with R = 1 only, there is no map to learn
         readable = sequences.lengths.clamp(max=self.max_length)
@@ -137,8 +138,8 @@ class MELT(Method):
         items = head[torch.randint(len(head), (draws,), device=head.device)]
         most = counts[items].clamp(max=max(self.item_threshold, 1))
         K = (torch.rand(len(items), device=items.device) * most).long() + 1
-        ends = self._contexts.take(items, int(counts.max())).sample(K)
-        contexts = self._sequences.prefixes(ends.items, self.max_length - self._appended)
+        ends = sample(self._contexts.take(items, int(counts.max())), K)
+        contexts = prefixes(self._sequences, ends.items, self.max_length - self._appended)
         f = self._last(contexts.append(self.mask_id) if self._appended else contexts)
         guess = self.item_map(ends.mean(f + self.user_map(f)))
         surplus = counts[items].clamp(max=self.item_threshold + 50) - self.item_threshold - 1
