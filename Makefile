@@ -66,7 +66,7 @@ bench: data $(RECBOLE)/.installed  ## Time ours against RecBole and others (BENC
 	dvc repro recommend
 	python -m benchmarks $(BENCH)
 	mkdir -p runs/generated
-	papermill --no-progress-bar --stderr-file /dev/stderr notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -p params params.yaml
+	papermill --no-progress-bar --stderr-file - notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -p params params.yaml
 
 $(RECBOLE)/.installed: benchmarks/requirements-recbole.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"
