@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -174,8 +176,11 @@ class Endpoint(BaseHTTPRequestHandler):
     content_type = "application/json"
     requests: ClassVar[list[dict]] = []
     drop = 0
+    status = 200
+    delay = 0.0
 
     def do_POST(self):
+        time.sleep(self.delay)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.requests.append({"path": self.path, "key": self.headers["Authorization"], **body})
         if self.failures:
@@ -188,7 +193,7 @@ class Endpoint(BaseHTTPRequestHandler):
         rows = rows[::-1][self.drop :]  # any order is allowed
         answer = json.dumps({"object": "list", "data": rows, "model": body["model"], "usage": usage}).encode()
         answer = answer if self.body is None else self.body
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("Content-Type", self.content_type)
         self.end_headers()
         self.wfile.write(answer)
@@ -229,7 +234,7 @@ def test_endpoint_is_asked_in_batches_and_again_after_a_failure(endpoint):
 
 def test_endpoint_that_keeps_failing_or_answers_too_little_is_named(endpoint, monkeypatch):
     Endpoint.failures[:] = [500] * 9
-    with pytest.raises(InputError, match=r"encoder at http://127.0.0.1:\d+/v1 failed"):
+    with pytest.raises(InputError, match=r"'some-model' at http://127.0.0.1:\d+/v1 failed with status 500: nothing"):
         list(api_encoder.encode(["a"], endpoint))
     assert len(Endpoint.requests) == 3
     Endpoint.failures[:] = []
@@ -239,42 +244,152 @@ def test_endpoint_that_keeps_failing_or_answers_too_little_is_named(endpoint, mo
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body"),
+    ("status", "body", "said"),
     [
-        ("text/html", b"<html>Welcome</html>"),
-        ("application/json", b"<html>Welcome</html>"),
-        ("application/json", b'{"data": [{"index": 0'),
-        ("application/json", b"{}"),
-        ("application/json", b"[1]"),
-        ("application/json", b'{"data": [{"embedding": [1]}, {"embedding": [1]}]}'),
-        ("application/json", b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]}'),
+        (401, b'{"error": {"message": "Incorrect API key provided"}}', r"status 401: '.*Incorrect API key provided"),
+        (404, b'{"detail": "model not found, try pulling it first"}', r"status 404: '.*try pulling it first"),
+        (400, b"the input is too long", r"status 400: 'the input is too long'"),
+        (
+            403,
+            b"<html>\n<h1>Forbidden</h1> by the proxy</html>",
+            r"status 403: '<html> <h1>Forbidden</h1> by the proxy",
+        ),
+        (413, b"x" * 5000, r"status 413: 'x{300}…'$"),
     ],
 )
-def test_endpoint_that_answers_something_else_is_named(endpoint, monkeypatch, content_type, body):
-    monkeypatch.setattr(Endpoint, "content_type", content_type)
+def test_a_servers_reason_is_told_whatever_its_form(endpoint, monkeypatch, status, body, said):
+    monkeypatch.setattr(Endpoint, "status", status)
     monkeypatch.setattr(Endpoint, "body", body)
-    with pytest.raises(InputError, match=r"at http://127.0.0.1:\d+/v1 answers, but not with .*: check 'base_url'"):
-        list(api_encoder.encode(["a", "b"], endpoint))
+    with pytest.raises(InputError, match=said):
+        list(api_encoder.encode(["a"], endpoint))
+    assert len(Endpoint.requests) == 1
+
+
+def rows(*pairs):
+    return json.dumps({"data": [{"index": index, "embedding": vector} for index, vector in pairs]}).encode()
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "problem"),
     [
-        (b'{"data": []}', r"gave 0 vectors for 1 texts: check 'base_url'"),
-        (b'{"data": [{"index": 0, "embedding": null}]}', r"gave vectors that are not finite"),
-        (b'{"data": [{"index": 0, "embedding": [1, NaN]}]}', r"gave vectors that are not finite"),
+        (b"<html>Welcome</html>", "answers, but not with embeddings; it said: '<html>Welcome</html>'"),
+        (b"", "answers, but not with embeddings; it said: nothing"),
+        (b'{"data": [{"index": 0', "answers, but not with embeddings"),
+        (b"{}", "answers, but not with embeddings"),
+        (b"[1]", "answers, but not with embeddings"),
+        (b'"embeddings"', "answers, but not with embeddings"),
+        (b'{"data": null}', "answers, but not with embeddings"),
+        (b'{"data": {"0": [1]}}', "answers, but not with embeddings"),
+        (b'{"data": ["a", "b"]}', "answers, but not with embeddings"),
+        (b'{"error": "the model is loading"}', "answers, but not with embeddings; it said: .*the model is loading"),
+        (rows((0.5, [1]), (1, [1])), "answers, but not with embeddings"),
+        (rows(("a", [1]), ("b", [1])), "answers, but not with embeddings"),
+        (b'{"data": []}', "gave 0 vectors for 2 texts"),
+        (rows((0, [1])), "gave 1 vectors for 2 texts"),
+        (rows((0, [1]), (1, [1]), (2, [1])), "gave 3 vectors for 2 texts"),
+        (rows((0, [1]), (0, [1])), r"numbered the vectors of 2 texts '\[0, 0\]'"),
+        (rows((1, [1]), (2, [1])), r"numbered the vectors of 2 texts '\[1, 2\]'"),
+        (rows((0, [1]), (-1, [1])), r"numbered the vectors of 2 texts '\[0, -1\]'"),
+        (rows((0, [1]), (1, [1, 2])), "gave vectors of unequal length"),
+        (rows((0, [1]), (1, "AACAPw==")), "gave vectors of unequal length, or not of numbers"),
+        (rows((0, [1]), (1, None)), "gave vectors of unequal length, or not of numbers"),
+        (rows((0, []), (1, [])), "gave empty vectors"),
+        (rows((0, 1), (1, 2)), "gave empty vectors, or not one vector a text"),
+        (rows((0, [[1, 2]]), (1, [[3, 4]])), "gave empty vectors, or not one vector a text"),
+        (rows((0, [1, 2]), (1, [1, float("nan")])), "gave vectors that are not finite"),
+        (rows((0, [1, 2]), (1, [1, 1e300])), "gave vectors that are not finite"),
+        (rows((0, [1, 2]), (1, [None, None])), "gave vectors"),
+        (rows((0, [1, 2]), (1, [0, 0])), "gave vectors of nothing but zeros"),
     ],
 )
-def test_endpoint_that_gives_no_data_or_nonsense_is_named(endpoint, monkeypatch, body, message):
+@pytest.mark.parametrize("content_type", ["application/json", "text/html"])
+def test_an_answer_that_cannot_be_right_is_named_and_not_kept(tiny, endpoint, monkeypatch, content_type, body, problem):
+    monkeypatch.setattr(Endpoint, "content_type", content_type)
     monkeypatch.setattr(Endpoint, "body", body)
-    with pytest.raises(InputError, match=rf"encoder at http://127.0.0.1:\d+/v1 {message}"):
-        list(api_encoder.encode(["a"], endpoint))
+    mine = tiny.changed(
+        {"embed.encoders.mine": endpoint.model_dump(), "embed.encoder": "mine", "embed.normalize": False}
+    )
+    with pytest.raises(InputError, match=rf"'some-model' at http://127.0.0.1:\d+/v1 {problem}.*: check 'base_url'"):
+        embed.encode(["a", "bb"], mine)
+    monkeypatch.setattr(Endpoint, "body", None)  # the server is mended
+    assert embed.encode(["a", "bb"], mine).tolist() == [[1, 1], [2, 1]]
 
 
-def test_missing_key_is_named(endpoint, monkeypatch):
-    monkeypatch.delenv("TEST_KEY")
+@pytest.mark.parametrize("kind", ["texts", "reversed texts", "none"])
+def test_answers_are_put_in_order_whatever_form_their_numbers_have(endpoint, monkeypatch, kind):
+    n = 14  # "10" comes before "2"
+    pairs = [(str(i) if "texts" in kind else None, [i + 1, 1]) for i in range(n)]
+    monkeypatch.setattr(Endpoint, "body", rows(*(pairs[::-1] if kind == "reversed texts" else pairs)))
+    ((batch, vectors),) = api_encoder.encode(["x"] * n, endpoint.model_copy(update={"batch_size": n}))
+    assert batch == list(range(n))
+    assert vectors[:, 0].tolist() == list(range(1, n + 1))
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", "\r\n"])
+def test_a_missing_key_is_named(endpoint, monkeypatch, key):
+    monkeypatch.delenv("TEST_KEY") if key is None else monkeypatch.setenv("TEST_KEY", key)
     with pytest.raises(InputError, match=r"environment variable TEST_KEY is not set"):
         list(api_encoder.encode(["a"], endpoint))
+    assert not Endpoint.requests
+
+
+@pytest.mark.parametrize("key", ["“abc”", '"abc"', "'abc'", "a b", "schlüssel", "abc\x07", "a\nb", "abc\u200b"])
+def test_a_key_that_cannot_be_one_is_named_before_it_is_used(endpoint, monkeypatch, key):
+    monkeypatch.setenv("TEST_KEY", key)
+    with pytest.raises(InputError, match=r"variable TEST_KEY holds the character .*without quotes or blanks") as found:
+        list(api_encoder.encode(["a"], endpoint))
+    assert key not in str(found.value)  # a key is no reader's business
+    assert not Endpoint.requests
+
+
+def test_line_ends_around_a_key_are_no_part_of_it(endpoint, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", " secret\r\n")
+    list(api_encoder.encode(["a"], endpoint))
+    assert Endpoint.requests[0]["key"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("localhost:8000/v1", r"is 'localhost:8000/v1', which is no address: write it like http://localhost:8000/v1"),
+        ("127.0.0.1:8000", "which is no address"),
+        ("", "which is no address"),
+        ("ftp://example.org/v1", "which is no address"),
+        ("http:///v1", "which is no address"),
+        ("http://local host/v1", "which is no address"),
+        ("http://localhost:port/v1", "which is no address"),
+        ("http://[::1/v1", "which is no address"),
+        ("http://localhost:8000/v1/embeddings", "leave out /embeddings"),
+        ("http://localhost:8000/v1/embeddings/", "leave out /embeddings"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_named_before_it_is_used(endpoint, url, message):
+    with pytest.raises(InputError, match=rf"'base_url' in 'embed.encoders' .*{message}"):
+        list(api_encoder.encode(["a"], endpoint.model_copy(update={"base_url": url, "retries": 6})))
+
+
+def test_the_cause_of_a_connection_error_is_told(endpoint):
+    with socket.socket() as free:  # nobody listens there
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+        with pytest.raises(InputError, match=r"cannot be reached \(.*[Rr]efused.*\): check 'base_url'"):
+            list(api_encoder.encode(["a"], endpoint.model_copy(update={"base_url": url, "retries": 0})))
+
+
+def test_an_endpoint_that_is_too_slow_is_named(endpoint, monkeypatch):
+    monkeypatch.setattr(Endpoint, "delay", 1.0)
+    slow = endpoint.model_copy(update={"timeout_seconds": 0.05, "retries": 0})
+    with pytest.raises(InputError, match=r"no answer within 0.05 seconds, 1 times: .*'timeout_seconds'"):
+        list(api_encoder.encode(["a"], slow))
+
+
+def test_a_revision_is_another_encoder_for_the_cache(endpoint, tiny):
+    mine = tiny.changed(
+        {"embed.encoders.mine": endpoint.model_dump(), "embed.encoder": "mine", "embed.normalize": False}
+    )
+    for settings in (mine, mine, mine.changed({"embed.encoders.mine.revision": "of May"})):
+        embed.encode(["a"], settings)
+    assert len(Endpoint.requests) == 2
 
 
 def test_endpoint_serves_a_whole_stage(endpoint, data, tiny):

@@ -50,7 +50,7 @@ def identity(settings: Settings) -> str:
     """Say what an item's vector depends on beside its text and the template."""
     encoder = settings.embed.encoders[settings.embed.encoder]
     if isinstance(encoder, ApiEncoder):
-        return f"{encoder.base_url} {encoder.model}"
+        return " ".join(filter(None, (encoder.base_url, encoder.model, encoder.revision)))
     from llmesr.embed import local_encoder
 
     return local_encoder.identity(encoder)
@@ -81,10 +81,10 @@ def encode(texts: list[str], settings: Settings, *, cached: bool = True) -> np.n
     """
     ask = partial(in_batches, settings=settings)
     if cached:
-        vectors = encode_cached(texts, identity(settings), ask, embedding_cache())
+        vectors = encode_cached(texts, identity(settings), ask, embedding_cache(), settings.embed.encoder)
     else:
         with TemporaryDirectory() as folder:
-            vectors = encode_cached(texts, identity(settings), ask, Path(folder))
+            vectors = encode_cached(texts, identity(settings), ask, Path(folder), settings.embed.encoder)
     if settings.embed.normalize:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
     return vectors

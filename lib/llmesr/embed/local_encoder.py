@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoTokenizer, GgufConfig, PreTrainedModel, 
 
 from llmesr.devices import computes_bfloat16, pick_device
 from llmesr.errors import InputError
+from llmesr.notes import note
 from llmesr.optional import optional
 from llmesr.paths import ROOT, sha256, shown
 from llmesr.settings import LocalEncoder
@@ -98,6 +99,12 @@ def encode(
     """
     tokenizer, model = load(settings, name)
     tokens = tokenizer(list(texts), truncation=True, max_length=settings.max_tokens)["input_ids"]
+    if cut := sum(len(row) >= settings.max_tokens for row in tokens):
+        note(
+            f"{cut:,} of {len(texts):,} texts reach {settings.max_tokens} tokens, and what comes after is not read: "
+            f"raise 'embed.encoders.{name}.max_tokens' (to {_most_tokens(tokenizer, model):,} at most), or shorten the "
+            "prompts"
+        )
     for batch in tqdm(_batches([len(row) for row in tokens], batch_tokens), desc="encode", unit="batch"):
         padded = tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt").to(model.device)
         with torch.inference_mode():

@@ -35,6 +35,8 @@ class ApiEncoder(Section):
     """The model's name there."""
     base_url: str = "https://api.openai.com/v1"
     """The endpoint's address, without /embeddings."""
+    revision: str = ""
+    """Any word. Change it when the model behind the name has changed: what the cache has is then not used."""
     key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds the key."""
     batch_size: Positive = 64
