@@ -14,7 +14,7 @@ GOOD = "user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
 @pytest.mark.parametrize(
     ("interactions", "items", "message"),
     [
-        ("user,item_id,timestamp\nu,a,1\n", None, r"interactions.csv lacks the column 'user_id' \(it has user,"),
+        ("who,item_id,timestamp\nu,a,1\n", None, r"interactions.csv lacks the column 'user_id' \(it has who, item_id"),
         ("user_id,item_id,timestamp\nu,a,1\nu,x,2\n", None, r"interactions.csv, line 3: item 'x' is not in items.csv"),
         ("user_id,item_id,timestamp\nu,a,1\nu,b,soon\n", None, r"line 3: timestamp 'soon' is neither a number nor"),
         ("user_id,item_id,timestamp\nu,a,2024-01-01\nu,b,01/02\n", None, r"line 3: timestamp '01/02'"),
@@ -24,28 +24,18 @@ GOOD = "user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
         (GOOD, "item_id,title,brand\na,A,x\nb,,\nc,C,z\n", r"items.csv, line 3: item 'b' has no text"),
         ("user_id,item_id,timestamp\nu,a,1\nu,b,nan\n", None, r"line 3: timestamp 'nan' is neither a number nor"),
         (GOOD, "item_id,title,group\na,A,x\nb,B,y\nc,C,z\n", r"has a column 'group', a name that is used here"),
-        (GOOD, "item_id,name\na,A\n", r"items.csv lacks the column 'title'"),
+        (GOOD, "item_id,called\na,A\n", r"items.csv lacks the column 'title'"),
         (GOOD + "u,a,4,5\n", None, r"^\S+interactions.csv, line 5: more fields than the header: quote a comma in it$"),
         (GOOD, 'item_id,title\na,A\nb,"B\nB, B"\nc,C, c\n', r"^\S+items.csv, line 5: more fields than the header"),
         (
             "user_id,item_id,timestamp\nu,a,01/02/2024\nu,b,02/02/2024\n",
             None,
-            r"line 2: timestamp '01/02/2024' is neither",
-        ),
-        (
-            "user_id,item_id,timestamp\nu,a,2024/01/02\nu,b,2024/01/03\n",
-            None,
-            r"line 2: timestamp '2024/01/02' is neither",
-        ),
-        (
-            "user_id,item_id,timestamp\nu,a,2024-01-02\nu,b,03-01-2024\n",
-            None,
-            r"line 3: timestamp '03-01-2024' is neither",
+            r"line 2: timestamp '01/02/2024' may",
         ),
         (
             "user_id,item_id,timestamp\nu,a,2024-13-01\nu,b,2024-01-40\n",
             None,
-            r"line 2: timestamp '2024-13-01' is neither",
+            r"line 2: timestamp '2024-13-01' is no",
         ),
     ],
 )
@@ -58,7 +48,7 @@ def test_bad_tables_name_file_and_row(table, interactions, items, message):
 @pytest.mark.parametrize(
     ("users", "message"),
     [
-        ("name\na\n", r"users.csv lacks the column 'user_id'"),
+        ("name\na\n", r"users.csv lacks the column 'user_id' \(it has name\)"),
         ("user_id,tail\na,x\n", r"users.csv has a column 'tail', a name that is used here"),
         ("user_id,club\na,x\na,y\n", r"users.csv, line 2: user id 'a' occurs twice"),
     ],
@@ -103,7 +93,7 @@ def test_lists_of_attributes_are_joined(table):
     (folder / "items.csv").unlink()
     rows = ('{"item_id": "a", "title": "A", "tags": ["x", "y"]}', '{"item_id": "b", "title": "B", "tags": []}')
     (folder / "items.jsonl").write_text("\n".join((*rows, '{"item_id": "c", "title": "C", "tags": null}')))
-    assert table_load(folder)[1]["tags"].to_list() == ["x, y", "", None]
+    assert table_load(folder)[1]["tags"].to_list() == ["x, y", None, None]
 
 
 def test_iso_dates_sort_as_time(table):
@@ -120,23 +110,13 @@ def test_dates_may_have_times_and_zones(table):
         assert first < second
 
 
-def test_a_table_that_is_no_text_is_named(table):
-    folder = table(GOOD)
-    for name in ("interactions.csv", "items.csv"):
-        good = (folder / name).read_bytes()
-        (folder / name).write_bytes(good + b"\xff,\xfe\n")
-        with pytest.raises(InputError, match=rf"^\S+{name} cannot be read \([^\n]+\): correct it$"):
-            table_load(folder)
-        (folder / name).write_bytes(good)
-
-
 # --- built-in datasets ---
 
 
 @pytest.fixture
 def journey(tmp_path):
     """A shop of one product and one basket, in the files of Complete Journey."""
-    product = dict.fromkeys(("product_type", "product_category", "brand", "package_size"), "x")
+    product = dict.fromkeys(("product_type", "product_category", "brand", "package_size", "manufacturer_id"), "x")
     pl.DataFrame({"product_id": [1], "department": ["PASTRY"], **product}).write_parquet(tmp_path / "products.parquet")
     basket = {"household_id": [1], "product_id": [1], "transaction_timestamp": [1]}
     pl.DataFrame(basket).write_parquet(tmp_path / "transactions.parquet")
@@ -154,6 +134,20 @@ def test_unknown_department(journey):
     assert users.rows() == [("1", "65+", "no"), ("2", "19-24", "yes")]
     with pytest.raises(InputError, match=r"names 'NUTRITION', which is not among PASTRY"):
         complete_journey.load(journey, RECIPE.model_copy(update={"departments": ("PASTRY", "NUTRITION")}))
+
+
+@pytest.mark.parametrize(
+    ("product", "expected"),
+    [
+        (("COOKIES: REGULAR", "12 OZ", "National", 69), "Cookies, regular, 12 oz, national brand, maker 69"),
+        (("SEAFOOD-FRZ-BRD SHRIMP", None, "Private", 7), "Seafood, frozen, breaded shrimp, private brand, maker 7"),
+        (("SW GDS: SW ROLLS/DAN", None, None, None), "Sweet goods, sweet rolls/danish"),
+        (("FLAVORED RUM (42 UNDER PROO", "750  ML", "National", 3), "Flavored rum, 750 ml, national brand, maker 3"),
+        (("FITNESS&DIET - BARS", None, "National", 1), "Fitness and diet, bars, national brand, maker 1"),
+    ],
+)
+def test_titles_of_complete_journey_are_readable(product, expected):
+    assert complete_journey.title(*product) == expected
 
 
 @pytest.mark.parametrize("name", ["transactions.parquet", "products.parquet", "demographics.parquet"])

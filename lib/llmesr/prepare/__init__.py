@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 
 from llmesr.errors import InputError
+from llmesr.notes import kept_notes
 from llmesr.paths import artifact, shown
-from llmesr.prepare import dataset, filters, groups
+from llmesr.prepare import dataset, filters, groups, warn
 from llmesr.prepare.card import describe
 from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
@@ -13,7 +14,7 @@ from llmesr.prepare.split import LEAVE_ONE_OUT_NEEDS, Split, cut, draw_negatives
 from llmesr.prepare.written import before_split
 from llmesr.settings import DatasetSettings, PrepareSettings, Settings
 
-__all__ = ["Dataset", "clean", "label", "number", "run"]
+__all__ = ["Dataset", "clean", "label", "number", "prepared", "run"]
 
 
 def run(settings: Settings) -> Dataset:
@@ -22,7 +23,21 @@ def run(settings: Settings) -> Dataset:
     Raises:
         InputError: bad raw files, or nothing is left after filtering.
     """
-    raw = load_raw(settings.folder, settings.data)
+    with kept_notes() as notes:
+        frames, card = prepared(settings, load_raw(settings.folder, settings.data))
+    folder = artifact(settings.dataset, "prepare")
+    for part, frame in frames.items():
+        dataset.save_frame(frame, folder / f"{part}.parquet")
+    dataset.save_json({**card, "notes": notes}, folder / "card.json")
+    return dataset.load(settings.dataset)
+
+
+def prepared(settings: Settings, raw: Raw) -> tuple[dict[str, pl.DataFrame], dict]:
+    """Do everything but read the files and write the results: the frames by their names, and the card.
+
+    Raises:
+        InputError: nothing is left after filtering, or the split leaves no user to be judged.
+    """
     kept = clean(raw, settings.data)
     if kept.is_empty():
         raise InputError(
@@ -50,13 +65,10 @@ def run(settings: Settings) -> Dataset:
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
     card = {"name": settings.dataset, **describe(users, items, totals, thresholds), **kept_texts}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
-    folder = artifact(settings.dataset, "prepare")
+    card |= warn.of_repeats(split, interactions, settings) | warn.of_texts(items)
+    card |= warn.of_negatives(validation, test, settings.prepare.negatives)
     frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
-    frames |= {"users": users, "items": items, "texts": texts}
-    for part, frame in frames.items():
-        dataset.save_frame(frame, folder / f"{part}.parquet")
-    dataset.save_json(card, folder / "card.json")
-    return dataset.load(settings.dataset)
+    return {**frames, "users": users, "items": items, "texts": texts}, card
 
 
 def clean(raw: Raw, recipe: DatasetSettings) -> pl.DataFrame:

@@ -154,6 +154,10 @@ def _explain(problem: dict[str, Any]) -> str:
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         # of a whole section, whose values would only bury the message, or of several, which it then names
         return f"section '{key}': {message}" if key else message
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float):
+        message = "YAML reads this as no text: put it in quotes"  # a dataset called no, or 2024
+    if problem["type"] == "string_pattern_mismatch" and where[0] in ("dataset", "datasets"):
+        message = "a dataset's name has only letters, digits, '.', '_' and '-': rename it and its folder"
     return f"key '{key}' has the value {problem['input']!r}: {message}"
 
 

@@ -31,6 +31,17 @@ class DatasetSettings(Section):
     """What the raw files are (the docs list each format's files)."""
     folder: str | None = None
     """Where they lie, from the project root or absolute; null: `data/<name>`."""
+    columns: dict[Literal["user_id", "item_id", "timestamp", "title", "rating", "text"], str | Positive] = Field(
+        default_factory=dict
+    )
+    """Which column of your own tables holds what, if it has another name: `user_id: reviewerID`. Numbers count the
+    columns of a table without a header, from 1."""
+    separator: str | None = None
+    """Between the fields of your own tables; null: it is recognised."""
+    encoding: str | None = None
+    """Of your own tables, as Python calls it, such as latin-1; null: it is recognised."""
+    time_format: str | None = None
+    """How times are written, as Python's `strptime` reads them, such as "%d/%m/%Y %H:%M"; null: it is recognised."""
     departments: Strings = ()
     """Departments of Complete Journey that are kept."""
     repeats: Literal["first", "keep"] = "keep"

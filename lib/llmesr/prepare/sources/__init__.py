@@ -14,12 +14,16 @@ from typing import Any
 
 import polars as pl
 
+from llmesr.notes import note
+from llmesr.paths import shown
+from llmesr.prepare import titles
 from llmesr.prepare.sources import (
     amazon_2014,
     amazon_2018,
     amazon_2023,
     complete_journey,
     inter_txt,
+    lines,
     movielens,
     movielens_100k,
     table,
@@ -56,12 +60,31 @@ FORMATS: dict[str, Loader] = {
 
 
 def load_raw(folder: Path, recipe: DatasetSettings) -> Raw:
-    """Load a dataset's raw files with the loader of its format.
+    """Load a dataset's raw files with the loader of its format; titles that are none are null.
 
     Raises:
         InputError: a file is missing or its content is not what the format says.
     """
-    raw = Raw(*FORMATS[recipe.format](folder, recipe))
+    name = recipe.format
+    if name == "table" and not table.found(folder, "interactions") and (known := recognised(folder)):
+        note(f"{shown(folder)} holds the files of '{known}' and is read as that ('format: {known}' says it for good)")
+        name = known
+    raw = Raw(*FORMATS[name](folder, recipe))
+    raw = replace(raw, items=titles.usable(raw.items))
     if raw.texts is None and "text" in raw.interactions.columns:  # of reviews, which are both
         return replace(raw, texts=raw.interactions.select(*WRITTEN).drop_nulls("text"))
     return raw
+
+
+def recognised(folder: Path) -> str | None:
+    """Recognise one of the formats that have names for their files."""
+    names = {file.name for file in folder.glob("*") if file.is_file()}
+    if any(layout.ratings in names and layout.movies in names for layout in movielens.LAYOUTS):
+        return "movielens"
+    if any(name.startswith(f"{release}_review.") for release in yelp.RELEASES for name in names):
+        return "yelp"
+    if {"transactions.parquet", "products.parquet", "demographics.parquet"} <= names:
+        return "complete-journey"
+    if any(name.startswith("meta_") and name.endswith(lines.ENDINGS) for name in names):
+        return amazon_2023.release(folder)
+    return "inter-txt" if inter_txt.interactions_file(folder) else None

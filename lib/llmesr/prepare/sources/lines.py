@@ -62,7 +62,8 @@ def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
         # a GzipFile hands out lines in Python; the buffer around it does so in C
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as raw:
             for number, line in enumerate(io.BufferedReader(raw, 1 << 20), start=1):
-                if not line.isspace():
+                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line  # a mark that some editors write
+                if line and not line.isspace():
                     yield number, line
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{shown(file)} is damaged after line {number} ({error}): get it again") from None
@@ -93,6 +94,19 @@ def parsed(
             raise InputError(f"{shown(file)}, line {number}: {problem}: correct the line or delete it") from None
         if result is not None:
             yield result
+
+
+def parsed_with_lines(file: Path, parse: Callable[[bytes], Parsed]) -> Iterator[tuple[int, Parsed]]:
+    """Yield each line's number and what it holds.
+
+    Raises:
+        InputError: a line is malformed; the message names file and line.
+    """
+    for number, line in numbered(file):
+        try:
+            yield number, parse(line)
+        except ValueError as problem:
+            raise InputError(f"{shown(file)}, line {number}: {problem}: correct the line or delete it") from None
 
 
 def collect(rows: Iterable[tuple], schema: Mapping[str, Any]) -> pl.DataFrame:

@@ -1,24 +1,31 @@
-"""The plain table format, for anybody's data.
+"""The plain table format, for anybody's data: who had what, when; and what is known of items, users and texts.
 
-`interactions.csv` or `.parquet`: `user_id,item_id,timestamp[,rating]`.
-`items.csv`, `.jsonl` or `.parquet`: `item_id,title[,…]`; every other column is an attribute for the prompt.
-`users.csv`, `.jsonl` or `.parquet`, which may be missing: `user_id[,…]`; attributes for audits, which no model sees.
-`texts.csv`, `.jsonl` or `.parquet`, which may be missing: `user_id,item_id,timestamp,text`; what users wrote.
-A timestamp is a number or an ISO 8601 date; ties keep the order of the file.
+`interactions`: `user_id,item_id,timestamp[,rating]`. `items`: `item_id,title[,…]`; every other column is an attribute
+for the prompt. `users`, which may be missing: `user_id[,…]`; attributes for audits, which no model sees. `texts`, which
+may be missing: `user_id,item_id,timestamp,text`; what users wrote. Each may be delimited text, JSON lines or parquet,
+and its columns may have the names that people use (`columns.py`). Ties in time keep the order of the file.
 """
 
-import csv
+import re
 from pathlib import Path
 
 import polars as pl
 
 from llmesr.errors import InputError
+from llmesr.notes import note
 from llmesr.paths import shown
-from llmesr.prepare.sources.reading import at, numbers, reason
+from llmesr.prepare.sources import columns, times
+from llmesr.prepare.sources.tables import ENDINGS, Table, cut_short, peek, read
 from llmesr.settings import DatasetSettings
 
-ITEMS = (".csv", ".jsonl", ".parquet")
-"""Endings of the table of items."""
+EXPECTED = ".csv, .jsonl or .parquet"
+PART = re.compile(r"(?P<part>train(ing)?|valid(ation)?|val|dev|test)(?![a-z])|\d+[-_]of[-_]\d+|part[-_]?\d+", re.I)
+ORDER = ("train", "val", "dev", "test")
+"""In which order the parts of a split file are read, by how their names begin."""
+OTHERS = {"items", "users", "texts", "triples", "links"}
+"""Names of tables that are not the interactions."""
+RESERVED = {"item", "count", "tail", "group", "attributes"}
+"""Columns that the pipeline adds to items, and the template's word for all attributes."""
 
 
 def load(
@@ -27,159 +34,314 @@ def load(
     """Load and check the tables of a folder.
 
     Raises:
-        InputError: a file or column is missing, a file or row cannot be read, an item id occurs twice, an item has
-            no text, or an interaction names an unknown item; the message names file and row.
+        InputError: a file or column is missing or could be several, a file or row cannot be read, an item id occurs
+            twice, an item has no text, or an interaction names an unknown item; the message names file and row.
     """
-    interactions_file = _find(folder, "interactions", (".csv", ".parquet"))
-    items_file = _find(folder, "items", ITEMS)
-    interactions = _read(interactions_file, ("user_id", "item_id", "timestamp"))
-    items = read_items(items_file)
-    unknown = interactions.select("item_id").with_row_index("row").join(items, on="item_id", how="anti")
-    if unknown.height:
-        row = unknown.row(0, named=True)
-        raise InputError(
-            f"{at(interactions_file, row['row'])}: item '{row['item_id']}' is not in {items_file.name}: "
-            f"add it there or delete the row ({unknown.height} rows like it)"
-        )
-    users_file = found(folder, "users", ITEMS)
-    users = read_users(users_file) if users_file else None
-    texts_file = found(folder, "texts", ITEMS)
-    texts = read_texts(texts_file) if texts_file and recipe.texts else None
-    interactions = _with_times(interactions.select("user_id", "item_id", "timestamp"), interactions_file)
-    if texts is not None and texts.height and texts.schema["timestamp"] != interactions.schema["timestamp"]:
+    table = read_interactions(folder, recipe)
+    items_file = found(folder, "items") or _lone(folder, (".item", ".item.gz"))
+    if items_file:
+        items = read_items(items_file, recipe)
+        unknown = ~table.frame["item_id"].is_in(items["item_id"].implode())
+        if unknown.any():
+            table.refuse(
+                unknown,
+                f"item '{cut_short(table.frame['item_id'].filter(unknown)[0])}' is not in {items_file.name}: "
+                f"add it there or delete the row ({unknown.sum()} rows like it)",
+            )
+    else:
+        items = _items_of(table)
+    users_file = found(folder, "users") or _lone(folder, (".user", ".user.gz"))
+    users = read_users(users_file, recipe) if users_file else None
+    texts_file = found(folder, "texts")
+    texts = read_texts(texts_file, recipe) if texts_file and recipe.texts else None
+    interactions = table.frame.select("user_id", "item_id", "timestamp")
+    if texts is not None and texts.height and not _comparable(texts, interactions):
         kinds = [str(frame.schema["timestamp"]) for frame in (texts, interactions)]
         raise InputError(
-            f"{shown(texts_file)} has times as {kinds[0]}, {interactions_file.name} as {kinds[1]}: write both alike"
+            f"{shown(texts_file)} has times as {kinds[0]}, {table.file.name} as {kinds[1]}: write both alike"
         )
     return interactions, items, users, texts
 
 
-def read_items(file: Path) -> pl.DataFrame:
-    """Read and check the table of items.
+def _comparable(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """Whether times are numbers in both, or dates in both."""
+    kinds = [frame.schema["timestamp"] for frame in (one, other)]
+    return all(kind.is_numeric() for kind in kinds) or all(kind.is_temporal() for kind in kinds)
+
+
+# --- the interactions ---
+
+
+def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
+    """Read who had what: `user_id`, `item_id`, `timestamp`, and further columns as they are.
+
+    Raises:
+        InputError: there is no such table, several could be meant, or a column or row is at fault.
+    """
+    files = interaction_files(folder, recipe)
+    tables = [_with_ids(read(file, recipe, timed=True), ("user_id", "item_id"), recipe) for file in files]
+    parts = []
+    for table in tables:
+        time = columns.find(table.names, "timestamp", recipe.columns, shown(table.file))
+        if time is None:
+            asked = recipe.columns.get("timestamp")
+            if asked is not None:
+                raise InputError(_lacks(table, "timestamp", asked))
+            note(f"{shown(table.file)} has no times (no column 'timestamp'): the order of its rows is taken for that")
+            frame = table.frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("timestamp"))
+        else:
+            frame = _named(table.frame, time, "timestamp")
+            frame = frame.with_columns(_times(Table(table.file, frame, table.headed), recipe))
+        parts.append(Table(table.file, frame, table.headed))
+    if len(parts) == 1:
+        return parts[0]
+    note(f"{shown(folder)}: {', '.join(file.name for file in files)} are read as parts of one table")
+    return Table(parts[0].file, pl.concat([part.frame for part in parts], how="diagonal_relaxed"), parts[0].headed)
+
+
+def interaction_files(folder: Path, recipe: DatasetSettings) -> list[Path]:
+    """Find the table of interactions: by its name, by RecBole's ending, or as the only one with users and items.
+
+    Raises:
+        InputError: there is none, or several could be meant.
+    """
+    if file := found(folder, "interactions") or _lone(folder, (".inter", ".inter.gz")):
+        return [file]
+    tables = [file for file in sorted(folder.glob("*")) if _stem(file) and _stem(file) not in OTHERS]
+    tables = [file for file in tables if not re.match(r"readme|licen[cs]e|meta_|\.", file.name, re.I)]
+    fitting = [file for file in tables if _has_ids(file, recipe)]
+    parts = [file for file in fitting if PART.search(file.name)]
+    if len(fitting) == 1:
+        note(f"{shown(fitting[0])} is taken for the table of interactions")
+        return fitting
+    if parts and len(parts) == len(fitting):
+        return sorted(parts, key=_order)
+    if fitting:
+        names = ", ".join(file.name for file in fitting[:8])
+        raise InputError(f"{shown(folder)} has several tables of users and items ({names}): call one 'interactions'")
+    there = ", ".join(file.name for file in tables[:8])
+    raise InputError(
+        f"{shown(folder / 'interactions')}.csv or .parquet is missing: put the table there, or set 'format' for this "
+        f"dataset" + (f", or 'columns' if it is one of {there}" if there else "")
+    )
+
+
+def _order(file: Path) -> tuple[int, str]:
+    part = (PART.search(file.name).group("part") or "").lower()
+    return next((i for i, name in enumerate(ORDER) if part.startswith(name)), 0), file.name
+
+
+def _has_ids(file: Path, recipe: DatasetSettings) -> bool:
+    """Whether the columns of a table hold users and items."""
+    try:
+        names = peek(file, recipe)
+        return all(columns.find(names, role, recipe.columns, shown(file)) for role in ("user_id", "item_id"))
+    except InputError:
+        return False
+
+
+def _items_of(table: Table) -> pl.DataFrame:
+    """Make a table of items from interactions: their titles, and what is the same in all rows of an item."""
+    title = columns.find(table.names, "title", {}, shown(table.file))
+    others = [name for name in table.names if name not in {"user_id", "item_id", "timestamp", "rating", title}]
+    others = [name for name in others if columns.role_of(name) not in {"rating", "text"} and name not in RESERVED]
+    first = table.frame.unique("item_id", keep="first", maintain_order=True)
+    if title is None:
+        note(
+            f"there is no table of items ({shown(table.file.parent / 'items')}{EXPECTED}): items are called by their "
+            "ids, from which a language model learns nothing"
+        )
+        return first.select("item_id", pl.format("item {}", "item_id").alias("title"))
+    per_item = table.frame.group_by("item_id").agg(pl.col(others).drop_nulls().n_unique())
+    same = [name for name in others if per_item[name].max() == 1]
+    attributes = f", attributes from {', '.join(same)}" if same else ""
+    note(f"there is no table of items: titles are read from '{title}' of {shown(table.file)}{attributes}")
+    titles = table.frame.drop_nulls(title).unique("item_id", keep="first", maintain_order=True)
+    first = first.select("item_id", *same).join(
+        titles.select("item_id", pl.col(title).alias("title")), on="item_id", how="left", maintain_order="left"
+    )
+    return first.select("item_id", "title", *same)
+
+
+# --- items, users, texts ---
+
+
+def read_items(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
+    """Read and check the table of items: `item_id`, `title` and attributes, all of them text.
 
     Raises:
         InputError: it cannot be read, lacks a column, an item id occurs twice, or an item has no text.
     """
-    items = _read(file, ("item_id", "title"))
-    _check_items(items, file)
-    return items
+    recipe = recipe or DatasetSettings()
+    return checked_items(read(file, recipe), recipe)
 
 
-def read_users(file: Path) -> pl.DataFrame:
+def checked_items(table: Table, recipe: DatasetSettings | None = None) -> pl.DataFrame:
+    """Check a table of items, wherever it comes from, as `read_items` does.
+
+    Raises:
+        InputError: a column is missing, an item id occurs twice, or an item has no text.
+    """
+    recipe = recipe or DatasetSettings()
+    table = _with_ids(table, ("item_id",), recipe, also=("id",))
+    title = columns.find(table.names, "title", recipe.columns, shown(table.file))
+    if title is None:
+        raise InputError(_lacks(table, "title", recipe.columns.get("title")))
+    frame = _named(table.frame, title, "title")
+    frame = frame.rename({name: columns.TYPES.sub("", name) for name in frame.columns})  # as RecBole calls them
+    return _check_items(Table(table.file, frame, table.headed))
+
+
+def _check_items(table: Table) -> pl.DataFrame:
+    """Check items, however they came: ids that are there and occur once, names that are free, some text for each.
+
+    Raises:
+        InputError: the row and what is wrong with it.
+    """
+    frame = table.frame
+    if taken := RESERVED & set(table.names):
+        raise InputError(
+            f"{shown(table.file)} has a column '{min(taken)}', a name that is used here: rename the column"
+        )
+    double = frame["item_id"].is_duplicated()
+    if double.any():
+        table.refuse(
+            double, f"item id '{cut_short(frame['item_id'].filter(double)[0])}' occurs twice: keep one of them"
+        )
+    texts = frame.select(pl.exclude("item_id", "line").str.strip_chars().replace("", None))
+    silent = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if silent.any():
+        item = cut_short(frame["item_id"].filter(silent)[0])
+        table.refuse(silent, f"item '{item}' has no text: give it a title or an attribute")
+    return frame.drop("line")
+
+
+def read_users(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
     """Read and check the table of users' attributes.
 
     Raises:
         InputError: it cannot be read, lacks `user_id`, has a column of a name that is used here, or a user twice.
     """
-    users = _read(file, ("user_id",))
-    if taken := {"user", "length", "tail", "group"} & set(users.columns):
+    recipe = recipe or DatasetSettings()
+    table = _with_ids(read(file, recipe), ("user_id",), recipe, also=("id",))
+    frame = table.frame.rename({name: columns.TYPES.sub("", name) for name in table.frame.columns})
+    if taken := {"user", "length", "tail", "group"} & set(frame.columns):
         raise InputError(f"{shown(file)} has a column '{min(taken)}', a name that is used here: rename the column")
-    double = users["user_id"].is_duplicated()
+    double = frame["user_id"].is_duplicated()
     if double.any():
-        row = double.arg_max()
-        raise InputError(f"{at(file, row)}: user id '{users['user_id'][row]}' occurs twice: keep one of them")
-    return users.with_columns(pl.exclude("user_id").cast(pl.String))
+        table.refuse(
+            double, f"user id '{cut_short(frame['user_id'].filter(double)[0])}' occurs twice: keep one of them"
+        )
+    return frame.drop("line")
 
 
-def read_texts(file: Path) -> pl.DataFrame:
+def read_texts(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
     """Read and check the table of what users wrote; rows without a text are dropped.
 
     Raises:
         InputError: it cannot be read, lacks a column, or a timestamp is none.
     """
-    texts = _read(file, ("user_id", "item_id", "timestamp"))
-    if "text" not in texts.columns:
-        raise InputError(f"{shown(file)} lacks the column 'text' (it has {', '.join(texts.columns)}): add it")
-    texts = _with_times(texts.select("user_id", "item_id", "timestamp", pl.col("text").cast(pl.String)), file)
-    return texts.drop_nulls("text")
+    recipe = recipe or DatasetSettings()
+    table = _with_ids(read(file, recipe, timed=True), ("user_id", "item_id"), recipe)
+    frame = table.frame
+    for role in ("timestamp", "text"):
+        column = columns.find(table.names, role, recipe.columns, shown(file))
+        if column is None:
+            raise InputError(_lacks(table, role, recipe.columns.get(role)))
+        frame = _named(frame, column, role)
+    frame = frame.with_columns(_times(Table(file, frame, table.headed), recipe))
+    return frame.select("user_id", "item_id", "timestamp", "text").drop_nulls("text")
 
 
-def found(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+def found(folder: Path, stem: str) -> Path | None:
     """Find the table of that name, in the first of the formats that is there."""
-    return next((file for ending in endings if (file := folder / f"{stem}{ending}").exists()), None)
+    return next((file for ending in ENDINGS if (file := folder / f"{stem}{ending}").is_file()), None)
 
 
-def _find(folder: Path, stem: str, endings: tuple[str, ...]) -> Path:
-    if file := found(folder, stem, endings):
-        return file
-    raise InputError(f"{shown(folder / stem)}{' or '.join(endings)} is missing: put the table there")
+def _lone(folder: Path, endings: tuple[str, ...]) -> Path | None:
+    files = [file for file in sorted(folder.glob("*")) if file.name.endswith(endings) and file.name[0] != "."]
+    return files[0] if len(files) == 1 else None
 
 
-def _read(file: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Read any of the formats with ids as text, empty strings as null."""
-    try:
-        if file.suffix == ".csv":
-            frame = pl.read_csv(file, infer_schema=False)
-        elif file.suffix == ".jsonl":
-            frame = pl.read_ndjson(file, infer_schema_length=None)
-        else:
-            frame = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if file.suffix == ".csv" and (line := _too_long(file)):
-            raise InputError(f"{shown(file)}, line {line}: more fields than the header: quote a comma in it") from None
-        raise InputError(f"{shown(file)} cannot be read ({reason(error)}): correct it") from None
-    for column in columns:
-        if column not in frame.columns:
-            raise InputError(f"{shown(file)} lacks the column '{column}' (it has {', '.join(frame.columns)}): add it")
-    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
-    joined = [pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True) for name in lists]
-    frame = frame.with_columns(joined)
-    ids = [column for column in columns if column != "timestamp"]
-    frame = frame.with_columns(pl.col(ids).cast(pl.String).str.strip_chars().replace("", None))
-    required = [column for column in columns if column != "title"]
-    for column in required:
-        empty = frame[column].is_null()
-        if empty.any():
-            raise InputError(f"{at(file, empty.arg_max())}: '{column}' is empty: fill it or delete the row")
-    return frame
+def _stem(file: Path) -> str:
+    """Return a table's name without its ending; nothing for other files."""
+    ending = next((ending for ending in ENDINGS if file.name.endswith(ending)), None)
+    return file.name.removesuffix(ending).lower() if ending and file.is_file() and file.name[0] != "." else ""
 
 
-def _too_long(file: Path) -> int | None:
-    """Find the first line of a CSV that has more fields than the header, which polars does not name."""
-    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-        rows = csv.reader(stream)
-        try:
-            width = len(next(rows, []))
-            return next((rows.line_num for row in rows if len(row) > width), None)
-        except csv.Error:
-            return None
+# --- columns ---
 
 
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]|$)"
-"""How a date, and a date with a time, begins; polars checks the rest."""
+def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, also: tuple[str, ...] = ()) -> Table:
+    """Give the columns of ids our names, and check that each row has them."""
+    frame, names = table.frame, table.names
+    positions = _positions(table) if not table.headed and not recipe.columns else {}
+    for role in roles:
+        column = positions.get(role) or columns.find(names, role, recipe.columns, shown(table.file), also)
+        if column is None:
+            raise InputError(_lacks(table, role, recipe.columns.get(role)))
+        frame = _named(frame, column, role)
+        ids = frame[role].cast(pl.String).str.strip_chars().replace("", None)
+        if ids.null_count():
+            Table(table.file, frame).refuse(ids.is_null(), f"'{role}' is empty: fill it or delete the row")
+        frame = frame.with_columns(ids.alias(role))
+    if "timestamp" in positions:
+        frame = _named(frame, positions["timestamp"], "timestamp")
+    return Table(table.file, frame, table.headed)
 
-RESERVED = {"item", "count", "tail", "group", "attributes"}
-"""Columns that the pipeline adds to items, and the template's word for all attributes."""
 
+def _positions(table: Table) -> dict[str, str]:
+    """Recognise the columns of a table of numbers without a header, and say so.
 
-def _check_items(items: pl.DataFrame, file: Path) -> None:
-    if taken := RESERVED & set(items.columns):
-        raise InputError(f"{shown(file)} has a column '{min(taken)}', a name that is used here: rename the column")
-    double = items["item_id"].is_duplicated()
-    if double.any():
-        row = double.arg_max()
-        raise InputError(f"{at(file, row)}: item id '{items['item_id'][row]}' occurs twice: keep one of them")
-    texts = items.select(pl.exclude("item_id").cast(pl.String, strict=False).str.strip_chars().replace("", None))
-    silent = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
-    if silent.any():
-        row = silent.arg_max()
+    Raises:
+        InputError: they could mean several things.
+    """
+    width = len(table.names)
+    numbers = [table.frame[name].cast(pl.Float64, strict=False) for name in table.names]
+    late = [column.null_count() == 0 and column.len() and column.min() > 1e8 for column in numbers]
+    found: dict[str, str] = {}
+    if width == 2:
+        found = {"user_id": "1", "item_id": "2"}
+    elif width in (3, 4) and late[-1] and not any(late[:-1]):
+        found = {"user_id": "1", "item_id": "2", "timestamp": str(width)}
+    elif width == 3 and numbers[2].null_count() == 0 and numbers[2].min() >= 0 and numbers[2].max() <= 10:
+        found = {"user_id": "1", "item_id": "2"}
+    if not found:
         raise InputError(
-            f"{at(file, row)}: item '{items['item_id'][row]}' has no text: give it a title or an attribute"
+            f"{shown(table.file)} has no header that names users and items (its first line is "
+            f"'{cut_short(', '.join(map(str, table.frame.row(0)[1:])))}'): add one like 'user_id,item_id,timestamp', "
+            "or say which column is which: set 'columns: {user_id: 1, item_id: 2, timestamp: 4}' for this dataset"
         )
+    said = ", ".join(f"{column} is {role}" for role, column in found.items())
+    note(f"{shown(table.file)} has no header: of its columns {said}; set 'columns' for this dataset if that is wrong")
+    return found
 
 
-def _with_times(interactions: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Parse text timestamps as numbers or ISO dates; all rows must be of one kind."""
-    if interactions.schema["timestamp"] != pl.String:
-        number = interactions.schema["timestamp"].is_numeric()
-        return interactions.with_columns(pl.col("timestamp").cast(pl.Float64)) if number else interactions
-    text = interactions["timestamp"].str.strip_chars()
-    times = numbers(text)
-    if times.null_count():
-        iso = text.set(~text.str.contains(ISO_DATE), None)  # polars would take 01/02/2024 as well, for 1 February
-        dates = iso.str.to_datetime(strict=False, time_zone="UTC")
-        times = times if times.null_count() <= dates.null_count() else dates
-    if times.null_count():
-        row = times.is_null().arg_max()
-        raise InputError(f"{at(file, row)}: timestamp '{text[row]}' is neither a number nor an ISO date: correct it")
-    return interactions.with_columns(times.alias("timestamp"))
+def _named(frame: pl.DataFrame, column: str, role: str) -> pl.DataFrame:
+    """Call a column by its role; another one of that name goes."""
+    if column == role:
+        return frame
+    return frame.drop([name for name in frame.columns if name == role]).rename({column: role})
+
+
+def _lacks(table: Table, role: str, asked: str | int | None) -> str:
+    names = ", ".join(table.names[:12]) + (", …" if len(table.names) > 12 else "")
+    name = asked if asked is not None else role
+    said = f"{shown(table.file)} lacks the column '{name}' (it has {cut_short(names, 200)}): add it"
+    in_settings = asked is None and table.file.suffix
+    return said + (f", or say which one it is: set 'columns: {{{role}: …}}' for this dataset" if in_settings else "")
+
+
+def _times(table: Table, recipe: DatasetSettings) -> pl.Series:
+    """Read the column of times.
+
+    Raises:
+        InputError: a row has none that can be read.
+    """
+    column = table.frame["timestamp"]
+    try:
+        return times.read(column, recipe.time_format).alias("timestamp")
+    except times.BadTimeError as bad:
+        if column.is_null()[bad.row]:
+            raise InputError(f"{table.at(bad.row)}: 'timestamp' is empty: fill it or delete the row") from None
+        raise InputError(f"{table.at(bad.row)}: timestamp {bad}") from None

@@ -1,0 +1,237 @@
+"""Tables of text as people have them: any separator and encoding, with or without a header, compressed or not.
+
+Everything is read with Python's csv module, which tells the line that a record ends on, however many lines its texts
+hold. So every message can name the line as an editor counts it.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from llmesr.errors import InputError
+from llmesr.notes import note
+from llmesr.paths import shown
+from llmesr.prepare.sources import lines
+
+SEPARATORS = (",", "\t", ";", "|", "::", " ")
+NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "::": "'::'", " ": "blank"}
+STAND_IN = "\x1f"
+"""Stands for separators of more than one character, which the csv module does not know."""
+SAMPLE = 200
+"""Records that are looked at to recognise a separator."""
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+csv.field_size_limit(1 << 30)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        encoding: as Python calls it.
+        separator: one of `SEPARATORS`, or what the settings say.
+        quoted: whether quotes around a field may hold separators and line ends.
+    """
+
+    encoding: str
+    separator: str
+    quoted: bool = True
+
+
+def read(
+    file: Path, is_header: Callable[[Sequence[str]], bool], separator: str | None = None, encoding: str | None = None
+) -> tuple[pl.DataFrame, bool]:
+    """Read a table as text; empty fields are null, lines without any field are left out.
+
+    Args:
+        file: the table.
+        is_header: says of the first record whether it names the columns.
+        separator: between fields; None: the one that fits best.
+        encoding: of the text; None: UTF-8, or what a mark at the start says, or else Windows-1252, which is said.
+
+    Returns:
+        The table, with the number of each row's line in the column `line`; and whether it has a header. Without one the
+        columns are called 1, 2, ….
+
+    Raises:
+        InputError: the file is no text or damaged, a quote is not closed, or a line has too many fields.
+    """
+    encoding = encoding or _encoding(file)
+    dialect = _dialect(file, encoding, is_header, separator)
+    try:
+        return _table(file, dialect, is_header)
+    except csv.Error:
+        if dialect.separator in ",;":
+            raise
+    return _table(file, Dialect(encoding, dialect.separator, quoted=False), is_header)
+
+
+def names(
+    file: Path, is_header: Callable[[Sequence[str]], bool], separator: str | None = None, encoding: str | None = None
+) -> list[str]:
+    """Read the names of the columns only, or 1, 2, … without a header."""
+    dialect = _dialect(file, encoding or _encoding(file), is_header, separator)
+    _, first = next(records(file, dialect), (0, []))
+    return [name.strip() for name in first] if is_header(first) else [str(i) for i in range(1, len(first) + 1)]
+
+
+def _table(file: Path, dialect: Dialect, is_header: Callable[[Sequence[str]], bool]) -> tuple[pl.DataFrame, bool]:
+    found = records(file, dialect)
+    number, first = next(found, (0, []))
+    if not first:
+        raise InputError(f"{shown(file)} is empty: put the table there")
+    headed = is_header(first)
+    names = [name.strip() for name in first] if headed else [str(i) for i in range(1, len(first) + 1)]
+    names = [name or f"unnamed {i}" for i, name in enumerate(names, start=1)]
+    if double := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise InputError(f"{shown(file)}, line {number}: the column '{double[0][:60]}' occurs twice: rename one")
+
+    def row(numbered: tuple[int, list[str]]) -> tuple:
+        line, fields = numbered
+        if len(fields) > len(names):
+            if any(fields[len(names) :]):
+                called = NAMES.get(dialect.separator, repr(dialect.separator))
+                raise InputError(f"{shown(file)}, line {line}: more fields than the header: quote a {called} in it")
+            fields = fields[: len(names)]  # a separator ends the line
+        return (line, *(field or None for field in fields), *[None] * (len(names) - len(fields)))
+
+    rest = found if headed else _and_first((number, first), found)
+    schema = {"line": pl.Int64, **dict.fromkeys(names, pl.String)}
+    if "line" in names:
+        raise InputError(f"{shown(file)} has a column 'line', a name that is used here: rename the column")
+    return lines.collect(map(row, rest), schema), headed
+
+
+def _and_first(first: tuple[int, list[str]], rest: Iterator) -> Iterator:
+    yield first
+    yield from rest
+
+
+def records(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record that is not empty, with the line it begins on.
+
+    Raises:
+        InputError: the file is damaged or holds bytes that are no text.
+        csv.Error: a quote is out of place; the message names file and line.
+    """
+    with _opened(file, dialect.encoding) as stream:
+        separator, text = dialect.separator, stream
+        if separator == " ":
+            text = (" ".join(line.split()) + "\n" for line in stream)
+        elif len(separator) > 1:
+            separator, text = STAND_IN, (line.replace(dialect.separator, STAND_IN) for line in stream)
+        quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
+        reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
+        begins = 1
+        try:
+            for fields in reader:
+                if any(field and not field.isspace() for field in fields):
+                    yield begins, fields
+                begins = reader.line_num + 1
+        except csv.Error as error:
+            raise UnbalancedError(
+                f"{shown(file)}, line {begins}: a quote is not closed, or text follows a closing one ({error}): "
+                'write a quote within quotes twice, "like ""this"""'
+            ) from None
+        except UnicodeDecodeError:
+            raise InputError(f"{shown(file)} is not {dialect.encoding}: save it as UTF-8") from None
+        except (EOFError, zlib.error, OSError) as error:
+            raise InputError(f"{shown(file)} is damaged after line {begins - 1} ({error}): get it again") from None
+
+
+class UnbalancedError(InputError, csv.Error):
+    """Quotes that do not fit together."""
+
+
+def _opened(file: Path, encoding: str) -> io.TextIOBase:
+    try:
+        if file.suffix == ".gz":
+            return gzip.open(file, "rt", encoding=encoding, newline="")
+        return file.open(encoding=encoding, newline="")
+    except (OSError, LookupError) as error:
+        raise InputError(f"{shown(file)} cannot be read ({error}): correct it, or 'encoding'") from None
+
+
+def _bytes(file: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as raw:
+            while part := raw.read(1 << 24):
+                yield part
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{shown(file)} is damaged ({error}): get it again") from None
+
+
+def _encoding(file: Path) -> str:
+    """Recognise the encoding.
+
+    A file with some bytes that are no UTF-8 is Windows-1252 if hardly anything else in it is, and otherwise damaged.
+    """
+    head = next(_bytes(file), b"")
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            return encoding
+    if b"\0" in head[:1000]:
+        raise InputError(
+            f"{shown(file)} is no text in UTF-8 (it has bytes of zero): save it as UTF-8, or set 'encoding', "
+            "such as utf-16-le, for this dataset"
+        )
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+    good = bad = line = 0
+    where = 0
+    for part in _bytes(file):
+        text = decoder.decode(part)
+        if not text.isascii():
+            wrong = sum("\udc80" <= sign <= "\udcff" for sign in text)
+            if wrong and not bad:
+                where = line + 1 + text[: next(i for i, s in enumerate(text) if "\udc80" <= s <= "\udcff")].count("\n")
+            bad += wrong
+            good += sum(sign > "\x7f" for sign in text) - wrong
+        line += text.count("\n")
+    if not bad and not decoder.getstate()[0]:
+        return "utf-8"
+    if good > bad:
+        raise InputError(f"{shown(file)}, line {where or line + 1}: a byte that is no UTF-8: correct the line")
+    note(
+        f"{shown(file)} is not UTF-8 (first on line {where or line + 1}) and is read as Windows-1252; "
+        "set 'encoding' for this dataset if names look odd"
+    )
+    return "cp1252" if _decodes(file, "cp1252") else "latin-1"
+
+
+def _decodes(file: Path, encoding: str) -> bool:
+    try:
+        for part in _bytes(file):
+            part.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _dialect(file: Path, encoding: str, is_header: Callable[[Sequence[str]], bool], separator: str | None) -> Dialect:
+    """Choose the separator under which the first records have the columns that are looked for, or equally many."""
+    if separator is not None:
+        return Dialect(encoding, separator)
+    best, most = Dialect(encoding, ","), (False, False, 0)
+    for candidate in SEPARATORS:
+        for quoted in (True,) if candidate in ",;" else (True, False):  # there a lone quote is a fault
+            dialect = Dialect(encoding, candidate, quoted)
+            try:
+                sample = [fields for _, fields in islice(records(file, dialect), SAMPLE)]
+            except csv.Error:
+                continue
+            widths = {len(fields) for fields in sample[1:]} or {0}
+            if sample and len(sample[0]) > 1:
+                fit = (is_header(sample[0]), widths <= {len(sample[0])}, len(sample[0]))
+                if fit > most:
+                    best, most = dialect, fit
+            break
+    return best

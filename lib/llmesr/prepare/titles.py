@@ -1,0 +1,40 @@
+"""Titles that say nothing: markup, scripts, placeholders, ids. They count as missing, and their number is said."""
+
+import re
+
+import polars as pl
+
+from llmesr.notes import note
+
+PLACEHOLDERS = ("unknown", "unknown title", "nan", "n/a", "na", "none", "null", "untitled", "no title", "not available")
+"""Words that stand for a missing title when several items have them, in lower case."""
+TAGS = re.compile(r"<[/!]?[A-Za-z][^>]*(>|$)|<!--.*?(-->|$)", re.S)
+SCRIPT = r"getTime\(|function\s*\(|document\.|window\.|\bvar \w+\s*=|[.#]\w[\w\s.#-]*\{[^}]*:"
+
+
+def usable(items: pl.DataFrame) -> pl.DataFrame:
+    """Make null what is no title, and say how many there were.
+
+    Args:
+        items: with `item_id` and `title`.
+    """
+    title = pl.col("title").str.strip_chars()
+    placeholder = title.str.to_lowercase().is_in(PLACEHOLDERS)
+    bare = items["title"].map_elements(lambda text: TAGS.sub(" ", text).strip(), return_dtype=pl.String)
+    reasons = items.select(
+        markup=(bare == "") & (title != ""),
+        script=title.str.contains(SCRIPT),
+        placeholder=placeholder & (placeholder.sum() > 1),
+        id=title == pl.col("item_id"),
+        empty=title == "",
+    ).with_columns(pl.all().fill_null(value=False))
+    missing = reasons.select(pl.any_horizontal(pl.all())).to_series() | items["title"].is_null()
+    if missing.any():
+        said = {"markup": "markup only", "script": "scripts", "placeholder": "words like 'unknown'", "id": "their ids"}
+        kinds = [f"{int(reasons[kind].sum())} {words}" for kind, words in said.items() if reasons[kind].any()]
+        note(
+            f"{int(missing.sum())} of {items.height} items have no usable title"
+            + (f" (of these {', '.join(kinds)})" if kinds else "")
+            + ": a language model knows them by their other attributes only"
+        )
+    return items.with_columns(pl.when(missing).then(None).otherwise(pl.col("title")).alias("title"))
