@@ -1,0 +1,61 @@
+"""`python -m llmesr.check`: what is understood of raw files is said, and nothing is written."""
+
+import pytest
+from helpers import ROOT
+from llmesr import check
+from llmesr.errors import InputError
+
+ROWS = "".join(f"u{u},i{(u + t) % 7},{1_700_000_000 + 60 * t}\n" for u in range(8) for t in range(5))
+
+
+@pytest.fixture
+def shop(tmp_path):
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    (folder / "interactions.csv").write_text("userId,itemId,time\n" + ROWS + "u0,i0,1700000900\nlone,i0,1\n")
+    items = "".join(f"i{i},Thing {i},kind {i % 3}\n" for i in range(7))
+    (folder / "items.csv").write_text("itemId,name,kind\n" + items)
+    return folder
+
+
+def test_the_report_says_what_was_understood_and_what_goes(root, shop, capsys):
+    check.main([str(shop), "--params", str(ROOT / "params.yaml")])
+    printed = capsys.readouterr().out
+    for said in (
+        "2 files",
+        "read as format 'table'",
+        "interactions: 42 of 9 users with 7 items, from 1 to 2023-11-14 22:28",
+        "items: 7, attributes for the prompt: kind",
+        "i0 | Thing 0 | kind 0",
+        "kept: 41 of 42 interactions, of which 1 repeat an earlier one",
+        "1 of 9 users go ('min_user: 3'",
+        "  8 users",
+        "  7 items",
+        "repeats: first            # 2% of interactions are repeats",
+        "category: kind   # 3 values",
+    ):
+        assert said in printed, said
+    assert not list(root.glob("artifacts/*"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda shop: (shop / "items.csv").write_text("itemId,name\ni0,Thing\n"), "item 'i1' is not in items.csv"),
+        (lambda shop: (shop / "interactions.csv").unlink(), "interactions.csv or .parquet is missing"),
+        (lambda shop: (shop / "interactions.csv").write_text("userId,itemId,time\nu,i0,1\n"), "no interaction is left"),
+    ],
+)
+def test_a_fault_is_one_sentence_and_an_exit_code(root, shop, capsys, spoil, message):
+    spoil(shop)
+    with pytest.raises(SystemExit) as found:
+        check.main([str(shop), "--params", str(ROOT / "params.yaml")])
+    assert found.value.code == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_that_is_not_there_is_named(root):
+    with pytest.raises(InputError, match=r"no/such/shop is no folder"):
+        check.settings_of("no/such/shop", str(ROOT / "params.yaml"))
