@@ -198,15 +198,60 @@ def test_nothing_new_changes_nothing_and_lists_of_attributes_are_joined(made, se
 @pytest.mark.parametrize(
     ("items", "what"),
     [
-        (NEW.drop("title"), "lack the column 'title'"),
+        (NEW.drop("title"), r"the table of new items lacks the column 'title' \(it has item_id\): add it$"),
         (NEW.with_columns(pl.lit(1).alias("colour")), "'colour', which the catalogue"),
-        (NEW.with_columns(pl.lit("p01").alias("item_id")), "'p01' is in the catalogue already"),
-        (NEW.with_columns(pl.lit("new").alias("item_id")), "'new' is in the catalogue already or comes twice"),
+        (NEW.with_columns(pl.lit("new").alias("item_id")), "the table of new items, row 1: item id 'new' occurs twice"),
+        (NEW.with_columns(item_id=pl.Series(["new-1", " new-1"])), "row 1: item id 'new-1' occurs twice"),
+        (NEW.with_columns(item_id=pl.Series(["new-1", None])), "the table of new items, row 2: 'item_id' is empty"),
+        (NEW.with_columns(item_id=pl.Series(["new-1", " "])), "the table of new items, row 2: 'item_id' is empty"),
+        (NEW.with_columns(item_id=pl.lit(" p01 "))[:1], "'p01' is in the catalogue already"),
+        (
+            NEW.with_columns(title=pl.Series(["Head torch", " "])),
+            "the table of new items, row 2: item 'new-2' has no text",
+        ),
+        (NEW.with_columns(title=pl.lit(None, pl.String)), "the table of new items, row 1: item 'new-1' has no text"),
+        (NEW.with_columns(brand=pl.Series([b"\xff", b"\xfe"])), "the column 'brand' holds bytes, no text"),
+        (NEW.to_pandas().assign(colour=1), "'colour', which the catalogue"),
+        ("items.csv", "are of the type str: give a polars or pandas DataFrame"),
+        (5, "are of the type int"),
     ],
 )
 def test_new_items_must_fit_in(made, items, what):
     with pytest.raises(InputError, match=what):
         made().add_items(items)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        NEW,
+        NEW.lazy(),
+        NEW.to_pandas(),
+        NEW.to_dict(as_series=False),
+        NEW.to_dicts(),
+        NEW.with_columns(brand=pl.Series([[["Ox"], ["Elk"]], [["Ox"]]])),
+        NEW.with_columns(brand=pl.Series([{"maker": "Ox"}, {"maker": "Elk"}])),
+        NEW.to_pandas().assign(brand=[["Ox", "Elk"], None]),
+        NEW.rename({"item_id": "itemId", "title": "name"}),
+    ],
+)
+def test_new_items_may_come_in_any_table(made, monkeypatch, items):
+    monkeypatch.setattr(embed, "encode", lambda texts, settings: np.ones((len(texts), 24), np.float32))
+    more = made("base").add_items(items)
+    assert more.items["item_id"].tail(2).to_list() == ["new-1", "new-2"]
+    assert more.items["title"].tail(2).to_list() == ["Head torch", "Gas cooker"]
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", True, None])
+def test_a_number_of_items_that_is_none_is_refused(made, data, tmp_path, k):
+    recommender = made("base")
+    for ask in (
+        lambda: recommender.recommend(history(data), k),
+        lambda: recommender.similar_items("p01", k),
+        lambda: recommender.export(recommend.histories(data), tmp_path / "lists.parquet", k),
+    ):
+        with pytest.raises(InputError, match=r"k is .*: give a whole number of items"):
+            ask()
 
 
 def test_vectors_of_another_language_model_are_refused(made, monkeypatch):
@@ -309,6 +354,16 @@ def test_everybodys_lists_are_what_each_is_recommended(made, data, tmp_path):
         assert own["rank"].to_list() == [1, 2, 3, 4]
 
 
+def test_lists_may_be_csv_and_histories_pandas(made, data, tmp_path):
+    recommender, everyone = made("base"), recommend.histories(data)
+    recommender.export(everyone, tmp_path / "lists.parquet", k=4)
+    recommender.export(everyone.to_pandas(), tmp_path / "lists.csv", k=4)
+    as_text = pl.read_csv(tmp_path / "lists.csv", schema_overrides={"user_id": pl.String})
+    assert as_text.drop("score").rows() == pl.read_parquet(tmp_path / "lists.parquet").drop("score").rows()
+    with pytest.raises(InputError, match=r"'lists.xlsx' ends neither in .parquet nor in .csv"):
+        recommender.export(everyone, tmp_path / "lists.xlsx")
+
+
 def test_ids_of_digits_may_be_numbers_in_histories(made, tmp_path):
     recommender = made().add_embedded(NEW.with_columns(item_id=pl.Series(["7", "8"])), np.ones((2, 24), np.float32))
     assert recommender.export(pl.DataFrame({"user_id": [1, 1], "item_id": [7, 8]}), tmp_path / "lists.parquet") == 1
@@ -328,6 +383,10 @@ def test_bad_histories_are_refused_and_leave_no_file(made, tmp_path):
         (pl.DataFrame({"item_id": ["p01"]}), "lack the column 'user_id'"),
         (pl.DataFrame({"user_id": ["a"], "item_id": ["p99x"]}), "'p99x' is not in the catalogue"),
         (pl.DataFrame({"user_id": [], "item_id": []}, {"user_id": str, "item_id": str}), "no histories"),
+        (pl.DataFrame({"user_id": ["a", None], "item_id": ["p01", "p01"]}), "histories, row 2: 'user_id' is empty"),
+        (pl.DataFrame({"user_id": ["a", "b"], "item_id": ["p01", None]}), "histories, row 2: 'item_id' is empty"),
+        ([1, 2], "lack the column"),
+        ("histories.csv", "are of the type str"),
     ):
         with pytest.raises(InputError, match=what):
             recommender.export(frame, file)

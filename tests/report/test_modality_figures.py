@@ -24,7 +24,7 @@ def losses():
 def test_bars_are_as_long_as_the_shares():
     shares = {"text": np.array([0.75, 1.5]), "ID": np.array([0.25, -0.5])}
     axis = report.share_bars(shares, ["Heat", "Fargo"], "films").axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["Heat", "Fargo"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["1. Heat", "2. Fargo"]
     assert [[bar.get_width() for bar in group] for group in axis.containers] == [[0.75, 1.5], [0.25, -0.5]]
     axis = report.coverage_bars(COVERAGE, "films").axes[0]
     assert [bar.get_width() for group in axis.containers for bar in group] == [0.05, 0.3]

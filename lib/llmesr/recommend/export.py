@@ -13,6 +13,42 @@ from llmesr.paths import replacing
 from llmesr.sequences import Sequences
 
 
+class Parquet:
+    """Writes frames to a parquet file, one after the other."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.writer = file, None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append a frame."""
+        table = frame.to_arrow()
+        self.writer = self.writer or pq.ParquetWriter(self.file, table.schema)
+        self.writer.write_table(table)
+
+    def close(self) -> None:
+        """Write the end of the file."""
+        self.writer.close()
+
+
+class Csv:
+    """Writes frames to a CSV file, one after the other."""
+
+    def __init__(self, file: Path) -> None:
+        self.stream, self.header = file.open("wb"), True
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append a frame."""
+        frame.write_csv(self.stream, include_header=self.header)
+        self.header = False
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.stream.close()
+
+
+WRITERS = {".parquet": Parquet, ".csv": Csv}
+
+
 def best(scores: Scores, histories: Sequences, k: int) -> tuple[Tensor, Tensor]:
     """Find the k best items of B histories that these do not hold: scores and item numbers, (B, k) each.
 
@@ -24,22 +60,27 @@ def best(scores: Scores, histories: Sequences, k: int) -> tuple[Tensor, Tensor]:
 
 def write(scores: Scores, items: pl.Series, histories: pl.DataFrame, file: Path, k: int) -> int:
     """Write everybody's top k, as `Recommender.export` says; `items` are the ids of items 1 … V."""
+    if file.suffix not in WRITERS:
+        raise InputError(f"'{file.name}' ends neither in .parquet nor in .csv: rename it")
     if lacking := {"user_id", "item_id"} - set(histories.columns):
         raise InputError(f"the histories lack the column '{min(lacking)}': add it")
     catalogue = pl.DataFrame({"item_id": items}).with_row_index("row", offset=1)
-    histories = histories.select("user_id", pl.col("item_id").cast(pl.String))  # ids of digits are read as numbers
+    ids = pl.col("item_id").cast(pl.String).str.strip_chars()  # ids of digits are read as numbers
+    histories = histories.select("user_id", ids)
+    for column in ("user_id", "item_id"):
+        empty = histories[column].is_null()
+        if empty.any():
+            raise InputError(f"the histories, row {int(empty.arg_max()) + 1}: '{column}' is empty: delete the row")
     numbered = histories.join(catalogue, on="item_id", how="left", maintain_order="left")
     if unknown := numbered.filter(pl.col("row").is_null())["item_id"].unique(maintain_order=True).to_list():
         raise InputError(f"item {unknown[0]!r} is not in the catalogue, nor are {len(unknown) - 1} others")
     users = numbered.group_by("user_id", maintain_order=True).agg("row")
+    if not users.height:
+        raise InputError("there are no histories to recommend for: give at least one row")
     with replacing(file) as temporary:
-        writer = None
+        writer = WRITERS[file.suffix](temporary)
         for block in users.iter_slices(users_at_once(len(items) + 1)):
-            lists = _lists(scores, block, items, k).to_arrow()
-            writer = writer or pq.ParquetWriter(temporary, lists.schema)
-            writer.write_table(lists)
-        if writer is None:
-            raise InputError("there are no histories to recommend for: give at least one row")
+            writer.write(_lists(scores, block, items, k))
         writer.close()
     return users.height
 

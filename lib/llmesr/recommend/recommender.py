@@ -15,8 +15,11 @@ from llmesr import embed
 from llmesr.embed.prompts import NOT_ATTRIBUTES, item_prompts
 from llmesr.errors import InputError
 from llmesr.models.scoring import Scorer, inference, without
+from llmesr.prepare import titles
+from llmesr.prepare.sources import table, tables
 from llmesr.recommend import export, new_items, package
 from llmesr.recommend.explain import Explanation
+from llmesr.recommend.frames import polars_frame
 from llmesr.recommend.package import Package, ServedSettings
 from llmesr.runs.store import Run, TrainedRun
 from llmesr.sequences import Sequences
@@ -91,8 +94,9 @@ class Recommender(Package):
             `rank`, `item_id`, `title`, `count`, `tail`, `score`.
 
         Raises:
-            InputError: the history is empty, or names an item that is not in the catalogue.
+            InputError: the history is empty, or names an item that is not in the catalogue, or k is no number of items.
         """
+        _check_number(k, "k")
         sequences = self._sequences([history])
         scores = without(self.scorer(sequences), sequences if exclude_seen else None)[0]
         best = scores.topk(min(k, int(scores.isfinite().sum())))
@@ -129,8 +133,9 @@ class Recommender(Package):
         """List the k other items that are nearest by LLM embedding, with their cosine.
 
         Raises:
-            InputError: the item is not in the catalogue.
+            InputError: the item is not in the catalogue, or k is no number of items.
         """
+        _check_number(k, "k")
         row = self._row(item)
         cosines = self._cosines(row)
         cosines[row - 1] = -torch.inf
@@ -146,11 +151,12 @@ class Recommender(Package):
         The texts are encoded by the language model of the settings, which must be there.
 
         Args:
-            items: `item_id`, `title`, and any of the catalogue's attributes; a list becomes its parts joined by commas.
+            items: a polars or pandas frame with `item_id`, `title`, and any of the catalogue's attributes; a list
+                becomes its parts joined by commas.
 
         Raises:
-            InputError: a column is missing or unknown, an id is there already, or the language model is not the one
-                that the run was trained with.
+            InputError: a column is missing or unknown, an id is missing, comes twice or is there already, an item has
+                no text, or the language model is not the one that the run was trained with.
         """
         items = _like_the_catalogue(items, self.items)
         chosen = self.settings.embed
@@ -164,25 +170,29 @@ class Recommender(Package):
 
     def add_embedded(self, items: pl.DataFrame, new: np.ndarray) -> "Recommender":
         """Add items whose LLM embeddings (n, L) are there already, as `add_items` does."""
+        items = _like_the_catalogue(items, self.items)
         if new.shape != (items.height, self.texts.shape[1]):
             raise InputError(f"the embeddings are {new.shape}, not {(items.height, self.texts.shape[1])}: encode anew")
-        items = pl.concat([self.items, _like_the_catalogue(items, self.items)])
+        items = pl.concat([self.items, items])
         return replace(self, items=items, texts=np.concatenate([self.texts, new.astype(np.float32)]))
 
     def export(self, histories: pl.DataFrame, file: str | Path, k: int = 10) -> int:
-        """Write the top k of many users to parquet, block by block: `user_id`, `rank`, `item_id`, `score`.
+        """Write the top k of many users, block by block: `user_id`, `rank`, `item_id`, `score`.
 
         Args:
-            histories: `user_id`, `item_id`, each user's rows in time order.
-            file: is replaced when all is written.
+            histories: a polars or pandas frame with `user_id`, `item_id`, each user's rows in time order.
+            file: `.parquet` or `.csv`; is replaced when all is written.
             k: items a user.
 
         Returns:
             the number of users.
 
         Raises:
-            InputError: a column is missing, an item is not in the catalogue, or the file cannot be written.
+            InputError: a column or an id is missing, an item is not in the catalogue, k is no number of items, or the
+                file has another ending or cannot be written.
         """
+        _check_number(k, "k")
+        histories = polars_frame(histories, "the histories")
         return export.write(self.scorer, self.items["item_id"], histories, Path(file), k)
 
     def _sequences(self, histories: Iterable[Sequence[str]]) -> Sequences:
@@ -192,10 +202,12 @@ class Recommender(Package):
         return Sequences.of_lists(numbered)
 
     def _row(self, item: str) -> int:
+        """Find an item's number; ids of digits may be given as numbers."""
+        item = str(item).strip()
         if item not in self.rows:
-            near = get_close_matches(str(item), self.rows, 1, 0)
+            near = get_close_matches(item, self.rows, 1, 0)
             raise InputError(
-                f"item {item!r} is not in the catalogue of {len(self.rows)} items: did you mean {near[0]!r}?"
+                f"item {item[:60]!r} is not in the catalogue of {len(self.rows)} items: did you mean {near[0]!r}?"
             )
         return self.rows[item]
 
@@ -207,25 +219,28 @@ class Recommender(Package):
         return listed.with_columns(pl.Series(called, values.tolist())).with_row_index("rank", offset=1)
 
 
+def _check_number(k: int, name: str) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"{name} is {k!r}: give a whole number of items, 1 or more")
+
+
 def _like_the_catalogue(items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
-    """Give new items the catalogue's columns.
+    """Check new items as the catalogue's were checked, and give them its columns.
 
     Raises:
-        InputError: they do not fit in.
+        InputError: an id is missing, comes twice or is there already, an item has no text, or a column is unknown.
     """
     attributes = [column for column in catalogue.columns if column not in NOT_ATTRIBUTES]
-    lists = [name for name, kind in items.schema.items() if isinstance(kind, pl.List)]  # as the table format reads them
-    items = items.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(", ") for name in lists)
-    if lacking := {"item_id", "title"} - set(items.columns):
-        raise InputError(f"the new items lack the column '{min(lacking)}': add it")
-    if unknown := set(items.columns) - {*SHOWN, *attributes}:
+    given = polars_frame(items, "the new items")
+    given = given.drop([name for name in ("count", "tail") if name in given.columns])
+    items = titles.usable(table.checked_items(tables.table_of(given, "the table of new items")))
+    if unknown := set(items.columns) - {"item_id", "title", *attributes}:
         raise InputError(
             f"the new items have the column '{min(unknown)}', which the catalogue ({', '.join(attributes)}) has not: "
             "rename it or leave it out"
         )
-    ids = items["item_id"].cast(pl.String)
-    if known := sorted(set(ids) & set(catalogue["item_id"])) or ids.filter(ids.is_duplicated()).to_list():
-        raise InputError(f"item {known[0]!r} is in the catalogue already or comes twice: leave it out")
+    if known := sorted(set(items["item_id"]) & set(catalogue["item_id"])):
+        raise InputError(f"item {known[0]!r} is in the catalogue already: leave it out")
     cells = [
         (pl.col(column) if column in items.columns else pl.lit(None)).cast(kind).alias(column)
         for column, kind in catalogue.schema.items()

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from llmesr.report.plotting import alone
+from llmesr.report.plotting import alone, label
 
 CATEGORIES = 8
 """Categories with a colour of their own; the others are grey."""
@@ -40,7 +40,8 @@ def category(items: pl.DataFrame, chosen: str | None) -> tuple[str, np.ndarray]:
     name = [*([chosen] if chosen in counts else []), *(name for _, name in rich), *counts, "title"][0]
     values = items[name].cast(pl.String).fill_null(OTHER).alias("kind")
     frequent = values.value_counts(sort=True).filter(pl.col("kind") != OTHER).head(CATEGORIES)["kind"]
-    return name, np.where(values.is_in(frequent.implode()), values, OTHER)
+    shown = [label(value) for value in values]
+    return name, np.where(values.is_in(frequent.implode()), shown, OTHER)
 
 
 def draw(maps: dict[str, np.ndarray], counts: np.ndarray, kind: str, kinds: np.ndarray) -> Figure:

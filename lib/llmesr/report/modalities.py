@@ -8,7 +8,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from llmesr.report.plotting import alone
+from llmesr.report.plotting import alone, label
 
 ITEMS = {"of the tail": "tail items", "of the head": "head items"}
 """The columns of shares in a coverage, and what figures call them."""
@@ -121,7 +121,8 @@ def share_bars(shares: Mapping[str, np.ndarray], titles: list[str], dataset: str
         titles: n.
         dataset: its name.
     """
-    parts = [pl.DataFrame({"item": titles, "share": np.asarray(values)}) for values in shares.values()]
+    items = [f"{place}. {label(title)}" for place, title in enumerate(titles, start=1)]  # titles may be alike
+    parts = [pl.DataFrame({"item": items, "share": np.asarray(values)}) for values in shares.values()]
     named = [part.with_columns(view=pl.lit(name)) for name, part in zip(shares, parts, strict=True)]
     frame = pl.concat(named)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):

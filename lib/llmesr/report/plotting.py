@@ -11,6 +11,16 @@ PALETTE = {"Base": "#9aa5b1", "LLMInit": "#e0a458", "LLM-ESR": "#2f6f9f", "DualM
 ACCENT, MARK = "#2f6f9f", "#c0392b"
 
 
+LABEL = 40
+"""Characters of a label that comes from the data; a longer one would make the figure as wide."""
+
+
+def label(text: str) -> str:
+    """Cut a title or a category to what fits beside an axis."""
+    words = " ".join(text.split())
+    return words if len(words) <= LABEL else words[: LABEL - 1] + "…"
+
+
 def alone(figure: Figure) -> Figure:
     """Take the figure off pyplot's list, or a notebook would show it twice."""
     plt.close(figure)

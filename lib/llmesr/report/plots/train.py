@@ -5,7 +5,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from llmesr.report.plotting import ACCENT, MARK, alone
+from llmesr.report.plotting import ACCENT, MARK, alone, label
 
 
 def curve(history: list[dict[str, float]], best_epoch: int) -> Figure:
@@ -25,6 +25,7 @@ def curve(history: list[dict[str, float]], best_epoch: int) -> Figure:
 
 def heatmap(weights: Tensor, labels: list[str], title: str) -> Figure:
     """Draw an attention map (T, T): each row shows where one position looks."""
+    shortened = [label(name) for name in labels]
     with sns.axes_style("white"), sns.plotting_context("notebook"):
         figure, axis = plt.subplots(figsize=(7.5, 6), layout="constrained")
         sns.heatmap(
@@ -32,8 +33,8 @@ def heatmap(weights: Tensor, labels: list[str], title: str) -> Figure:
             ax=axis,
             cmap="Blues",
             vmin=0,
-            xticklabels=labels,
-            yticklabels=labels,
+            xticklabels=shortened,
+            yticklabels=shortened,
             cbar_kws={"label": "attention"},
         )
         axis.set(xlabel="asked (keys, values)", ylabel="asking (queries)", title=title)
