@@ -245,9 +245,9 @@ def write(trials: list[Trial], seconds: float) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     rows = "\n".join(f"| {trial.tried} | {trial.times} | {trial.happened} |" for trial in trials)
     about = (
-        "What happens when something goes wrong in the middle. `python -m benchmarks.reliability` breaks the pipeline of "
-        "the tiny dataset (two methods on SASRec, two seeds), runs it again, and compares all tables with those of an "
-        f"undisturbed run ({seconds:.0f} seconds). Measured at commit {commit.strip()}."
+        "What happens when something goes wrong in the middle. `python -m benchmarks.reliability` breaks the pipeline "
+        "of the tiny dataset (two methods on SASRec, two seeds), runs it again, and compares all tables with those of "
+        f"an undisturbed run ({seconds:.0f} seconds). Measured at commit {commit.strip()}."
     )
     head = "| Tried | Times | What happened |\n| --- | --- | --- |"
     page = f"# Reliability\n\n{about}\n\n{head}\n{rows}\n"

@@ -1,6 +1,9 @@
 """Shared fixtures: the tiny dataset, prepared in a folder of its own, and random embeddings instead of an LLM's."""
 
 import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test waits for the network
+
 import shutil
 import subprocess
 import sys

@@ -68,8 +68,7 @@ def test_smollm2_reads_its_gguf_weights():
     assert unit[0] @ unit[1] > unit[0] @ unit[2]
 
 
-def test_encoder_that_cannot_be_found_is_named(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_encoder_that_cannot_be_found_is_named():
     encoder = LocalEncoder(model="data/models/nope")
     with pytest.raises(InputError, match=r"encoder 'data/models/nope' cannot be loaded .*run `make data`"):
         encode_all(["x"], encoder)

@@ -163,6 +163,7 @@ CSV = {
 DAT = {"ratings__dat": "7::1::4.5::20\n7::2::3::10\n7::3::3::30\n"}
 FAMILY = {
     "csv": CSV,
+    "csv with a mark": {name: "\ufeff" + text for name, text in CSV.items()},
     "csv without header": {name: text.split("\n", 1)[1] for name, text in CSV.items()},
     "dat, Latin-1": DAT | {"movies__dat": f"1::{LES}::Drama|War\n2::Babylon 5::\n".encode("latin-1")},
     "dat, UTF-8": DAT | {"movies__dat": f"1::{LES}::Drama|War\n2::Babylon 5::(no genres listed)\n"},
