@@ -276,12 +276,29 @@ def test_a_fault_is_named_with_the_line_that_an_editor_shows(folder, interaction
         read(where)
 
 
+def test_a_column_may_be_called_line_and_missing_numbers_of_pandas_are_missing(folder, tmp_path):
+    raw = read(folder(interactions__csv=csv(), items__csv="item_id,title,line\na,A,5\nb,B,6\nc,C,7\n"))
+    assert raw.items["line"].to_list() == ["5", "6", "7"]
+    (tmp_path / "items.csv").unlink()
+    frame = pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["A", "B", "C"], "year": [1990.0, float("nan"), None]})
+    frame.write_parquet(tmp_path / "items.parquet")
+    assert read(tmp_path).items["year"].to_list() == ["1990", None, None]
+    frame = pl.DataFrame({"user_id": [1.0, float("nan")], "item_id": ["a", "b"], "timestamp": [1, 2]})
+    (tmp_path / "interactions.csv").unlink()
+    frame.write_parquet(tmp_path / "interactions.parquet")
+    with pytest.raises(InputError, match=r"interactions.parquet, row 2: 'user_id' is empty"):
+        read(tmp_path)
+
+
 def test_a_fault_in_json_lines_and_in_a_list_is_named(folder):
     where = folder(interactions__csv=csv(), items__jsonl='{"item_id": "a", "title": "A"}\n\n{"item_id": \n')
     with pytest.raises(InputError, match=r"items.jsonl, line 3: malformed JSON"):
         read(where)
     folder(items__jsonl='[{"item_id": "a", "title": "A"}, 5]')
     with pytest.raises(InputError, match=r"items.jsonl is no list of JSON objects"):
+        read(where)
+    folder(items__jsonl='[{"item_id": "a",\n "title": "A"},\n {"item_id": "a",\n "title": "B"}]')
+    with pytest.raises(InputError, match=r"items.jsonl, row 1: item id 'a' occurs twice"):
         read(where)
 
 

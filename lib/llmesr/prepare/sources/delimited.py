@@ -59,7 +59,7 @@ def read(
         encoding: of the text; None: UTF-8, or what a mark at the start says, or else Windows-1252, which is said.
 
     Returns:
-        The table, with the number of each row's line in the column `line`; and whether it has a header. Without one the
+        The table, with the number of each row's line in the column `LINE`; and whether it has a header. Without one the
         columns are called 1, 2, ….
 
     Raises:
@@ -105,9 +105,7 @@ def _table(file: Path, dialect: Dialect, is_header: Callable[[Sequence[str]], bo
         return (line, *(field or None for field in fields), *[None] * (len(names) - len(fields)))
 
     rest = found if headed else _and_first((number, first), found)
-    schema = {"line": pl.Int64, **dict.fromkeys(names, pl.String)}
-    if "line" in names:
-        raise InputError(f"{shown(file)} has a column 'line', a name that is used here: rename the column")
+    schema = {lines.LINE: pl.Int64, **dict.fromkeys(names, pl.String)}
     return lines.collect(map(row, rest), schema), headed
 
 

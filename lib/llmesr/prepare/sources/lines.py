@@ -23,6 +23,8 @@ from llmesr.paths import shown
 ENDINGS = (".json.gz", ".json", ".jsonl.gz", ".jsonl")
 CHUNK = 100_000
 """Lines that are held as Python objects before they become a frame."""
+LINE = "__line__"
+"""The column that says which line or row of the file a row is."""
 UNKNOWN = "unknown"
 
 Fields = dict[str, Any]

@@ -15,6 +15,7 @@ from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
 from llmesr.prepare.sources import columns, times
+from llmesr.prepare.sources.lines import LINE
 from llmesr.prepare.sources.tables import ENDINGS, Table, cut_short, peek, read
 from llmesr.settings import DatasetSettings
 
@@ -91,12 +92,12 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
             frame = table.frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("timestamp"))
         else:
             frame = _named(table.frame, time, "timestamp")
-            frame = frame.with_columns(_times(Table(table.file, frame, table.headed), recipe))
-        parts.append(Table(table.file, frame, table.headed))
+            frame = frame.with_columns(_times(table.with_frame(frame), recipe))
+        parts.append(table.with_frame(frame))
     if len(parts) == 1:
         return parts[0]
     note(f"{shown(folder)}: {', '.join(file.name for file in files)} are read as parts of one table")
-    return Table(parts[0].file, pl.concat([part.frame for part in parts], how="diagonal_relaxed"), parts[0].headed)
+    return parts[0].with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
 
 
 def interaction_files(folder: Path, recipe: DatasetSettings) -> list[Path]:
@@ -189,7 +190,7 @@ def checked_items(table: Table, recipe: DatasetSettings | None = None) -> pl.Dat
         raise InputError(_lacks(table, "title", recipe.columns.get("title")))
     frame = _named(table.frame, title, "title")
     frame = frame.rename({name: columns.TYPES.sub("", name) for name in frame.columns})  # as RecBole calls them
-    return _check_items(Table(table.file, frame, table.headed))
+    return _check_items(table.with_frame(frame))
 
 
 def _check_items(table: Table) -> pl.DataFrame:
@@ -208,12 +209,12 @@ def _check_items(table: Table) -> pl.DataFrame:
         table.refuse(
             double, f"item id '{cut_short(frame['item_id'].filter(double)[0])}' occurs twice: keep one of them"
         )
-    texts = frame.select(pl.exclude("item_id", "line").str.strip_chars().replace("", None))
+    texts = frame.select(pl.exclude("item_id", LINE).str.strip_chars().replace("", None))
     silent = texts.select(pl.all_horizontal(pl.all().is_null())).to_series()
     if silent.any():
         item = cut_short(frame["item_id"].filter(silent)[0])
         table.refuse(silent, f"item '{item}' has no text: give it a title or an attribute")
-    return frame.drop("line")
+    return frame.drop(LINE)
 
 
 def read_users(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
@@ -232,7 +233,7 @@ def read_users(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFram
         table.refuse(
             double, f"user id '{cut_short(frame['user_id'].filter(double)[0])}' occurs twice: keep one of them"
         )
-    return frame.drop("line")
+    return frame.drop(LINE)
 
 
 def read_texts(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
@@ -249,7 +250,7 @@ def read_texts(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFram
         if column is None:
             raise InputError(_lacks(table, role, recipe.columns.get(role)))
         frame = _named(frame, column, role)
-    frame = frame.with_columns(_times(Table(file, frame, table.headed), recipe))
+    frame = frame.with_columns(_times(table.with_frame(frame), recipe))
     return frame.select("user_id", "item_id", "timestamp", "text").drop_nulls("text")
 
 
@@ -283,11 +284,11 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         frame = _named(frame, column, role)
         ids = frame[role].cast(pl.String).str.strip_chars().replace("", None)
         if ids.null_count():
-            Table(table.file, frame).refuse(ids.is_null(), f"'{role}' is empty: fill it or delete the row")
+            table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty: fill it or delete the row")
         frame = frame.with_columns(ids.alias(role))
     if "timestamp" in positions:
         frame = _named(frame, positions["timestamp"], "timestamp")
-    return Table(table.file, frame, table.headed)
+    return table.with_frame(frame)
 
 
 def _positions(table: Table) -> dict[str, str]:

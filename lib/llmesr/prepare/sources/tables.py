@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
 from llmesr.prepare.sources import columns, delimited, lines
+from llmesr.prepare.sources.lines import LINE
 from llmesr.prepare.sources.reading import reason
 from llmesr.settings import DatasetSettings
 
@@ -29,23 +30,28 @@ class Table:
 
     Attributes:
         file: where it comes from.
-        frame: its columns, ids and text as text, `line` beside them: the line or row of the file.
+        frame: its columns, ids and text as text, and `LINE` beside them, the line or row of the file.
         headed: false if its columns have no names, and are called 1, 2, ….
+        counted: whether `LINE` counts lines of the file, as an editor does, or rows.
     """
 
     file: Path
     frame: pl.DataFrame
     headed: bool = True
+    counted: Literal["line", "row"] = "line"
 
     @property
     def names(self) -> list[str]:
         """Names of its own columns."""
-        return [name for name in self.frame.columns if name != "line"]
+        return [name for name in self.frame.columns if name != LINE]
 
     def at(self, row: int) -> str:
-        """Name a row as an editor counts it; parquet, and what is no file, has rows only."""
-        counted = "row" if self.file.suffix in ("", ".parquet") else "line"
-        return f"{shown(self.file)}, {counted} {self.frame['line'][row]}"
+        """Name a row as an editor counts it, if the file has lines."""
+        return f"{shown(self.file)}, {self.counted} {self.frame[LINE][row]}"
+
+    def with_frame(self, frame: pl.DataFrame) -> "Table":
+        """Put another frame in the place of this one."""
+        return replace(self, frame=frame)
 
     def refuse(self, where: pl.Series, problem: str) -> NoReturn:
         """Name the first row for which `where` is true."""
@@ -60,18 +66,18 @@ def read(file: Path, recipe: DatasetSettings, *, timed: bool = False) -> Table:
     Raises:
         InputError: the file cannot be read, or a column holds what is no text.
     """
-    headed = True
+    headed, counted = True, "line"
     if file.suffix == ".parquet":
-        frame = _parquet(file)
+        frame, counted = _parquet(file), "row"
     elif file.name.removesuffix(".gz").endswith(JSON):
-        frame = _json(file)
+        frame, counted = _json(file)
     else:
         frame, headed = delimited.read(file, _header(recipe), recipe.separator, recipe.encoding)
-    table = Table(file, flattened(frame, shown(file), timed=timed), headed)
+    table = Table(file, flattened(frame, shown(file), timed=timed), headed, counted)
     index = [name for name in table.names if _is_index(name, frame)]
     if index:
         note(f"{shown(file)}: the column {index[0]!r} only counts the rows, and is left out")
-    return Table(file, table.frame.drop(index), headed)
+    return table.with_frame(table.frame.drop(index))
 
 
 def peek(file: Path, recipe: DatasetSettings) -> list[str]:
@@ -111,7 +117,7 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
     changed = []
     for column in frame.get_columns():
         kind = column.dtype
-        if column.name == "line" or kind == pl.String:
+        if column.name == LINE or kind == pl.String:
             continue
         if kind.is_nested():
             texts = [lines.plain(_python(value)) for value in column]
@@ -127,17 +133,15 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
             raise InputError(f"{where}: the column '{column.name[:60]}' holds objects, no text: leave it out")
         elif timed and columns.role_of(column.name) == "timestamp":
             continue
-        elif kind.is_float() and _is_id(column.name) and (column.drop_nulls() % 1 == 0).all():
-            changed.append(column.cast(pl.Int64, strict=False).cast(pl.String))  # pandas has 1.0 for 1
+        elif kind.is_float():
+            column = column.fill_nan(None)  # pandas has NaN for what is missing, and then 1.0 for 1
+            whole = ((column.drop_nulls() % 1 == 0) & (column.drop_nulls().abs() < 2**53)).all()
+            changed.append((column.cast(pl.Int64) if whole else column).cast(pl.String))
         else:
             changed.append(column.cast(pl.String))
     frame = frame.with_columns(changed)
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-
-
-def _is_id(name: str) -> bool:
-    return columns.role_of(name) in {"user_id", "item_id"} or columns.plain(name) == "id"
 
 
 def _python(value: object) -> object:
@@ -151,26 +155,24 @@ def _python(value: object) -> object:
 
 def _parquet(file: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file).with_row_index("line", offset=1).with_columns(pl.col("line").cast(pl.Int64))
+        return pl.read_parquet(file).with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.Int64))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{shown(file)} cannot be read ({reason(error)}): correct it") from None
 
 
-def _json(file: Path) -> pl.DataFrame:
+def _json(file: Path) -> tuple[pl.DataFrame, Literal["line", "row"]]:
     """Read JSON lines, or a list of JSON objects: numbers as they are written, lists and sections as text."""
-    rows: Iterable[tuple[int, dict]]
     _, start = next(lines.numbered(file), (1, b""))
-    if start.lstrip().startswith(b"["):
-        rows = enumerate(_json_list(file), start=1)
-    else:
-        rows = lines.parsed_with_lines(file, lines.json_object)
+    is_list = start.lstrip().startswith(b"[")
+    rows = enumerate(_json_list(file), start=1) if is_list else lines.parsed_with_lines(file, lines.json_object)
     chunks = []
     while chunk := list(islice(rows, lines.CHUNK)):
         names = list(dict.fromkeys(name for _, fields in chunk for name in fields))
         cells = {name: [lines.plain(fields.get(name)) for _, fields in chunk] for name in names}
-        numbers = pl.Series("line", [number for number, _ in chunk], pl.Int64)
+        numbers = pl.Series(LINE, [number for number, _ in chunk], pl.Int64)
         chunks.append(pl.DataFrame([numbers, *(pl.Series(name, cells[name], pl.String) for name in names)]))
-    return pl.concat(chunks, how="diagonal") if chunks else pl.DataFrame(schema={"line": pl.Int64})
+    frame = pl.concat(chunks, how="diagonal") if chunks else pl.DataFrame(schema={LINE: pl.Int64})
+    return frame, "row" if is_list else "line"
 
 
 def _json_list(file: Path) -> list[dict]:
@@ -197,7 +199,7 @@ def table_of(frame: pl.DataFrame, called: str) -> Table:
     Raises:
         InputError: a column holds what is no text.
     """
-    return Table(Path(called), flattened(frame, called).with_row_index("line", offset=1))
+    return Table(Path(called), flattened(frame, called).with_row_index(LINE, offset=1), counted="row")
 
 
 def cut_short(text: str, most: int = 60) -> str:
