@@ -190,7 +190,11 @@ def _is_index(name: str, frame: pl.DataFrame) -> bool:
     if not re.fullmatch(r"unnamed \d+|Unnamed: \d+|__index_level_\d+__", name):
         return False
     values = frame[name].cast(pl.Int64, strict=False)
-    return values.null_count() == 0 and values.eq(pl.int_range(values[0], values[0] + len(values), eager=True)).all()
+    return (
+        len(values) > 0
+        and values.null_count() == 0
+        and values.eq(pl.int_range(values[0], values[0] + len(values), eager=True)).all()
+    )
 
 
 def table_of(frame: pl.DataFrame, called: str) -> Table:

@@ -433,3 +433,8 @@ def test_the_reader_of_delimited_text_is_quick(folder):
     """A million rows would take some seconds; here ten thousand may not take one."""
     rows = [(f"u{i % 100}", "abc"[i % 3], i) for i in range(10_000)]
     assert table.load(folder(interactions__csv=csv(rows=rows), items__csv=ITEMS), DatasetSettings())[0].height == 10_000
+
+
+@pytest.mark.parametrize("content", ["user_id,item_id,timestamp\n", ",user_id,item_id,timestamp\n", "user_id,item_id\n"])
+def test_a_table_without_rows_is_no_raw_error(folder, content):
+    assert read(folder(interactions__csv=content, items__csv=ITEMS)).interactions.is_empty()
