@@ -67,5 +67,7 @@ def find(
 
 def role_of(name: str) -> str | None:
     """Say which role a column's name would have, if any."""
-    short = plain(name)
-    return next((role for role, used in USED.items() if short in (*used, plain(role))), None)
+    return ROLES.get(plain(name))
+
+
+ROLES = {name: role for role, names in USED.items() for name in (*names, plain(role))}
