@@ -56,6 +56,16 @@ def test_a_fault_is_one_sentence_and_an_exit_code(root, shop, capsys, spoil, mes
     assert "Traceback" not in said
 
 
+def test_files_of_another_format_than_a_dataset_of_that_name_has_are_read_as_what_they_are(root, tmp_path, capsys):
+    folder = tmp_path / "yelp"
+    folder.mkdir()
+    (folder / "inter.txt").write_text("".join(f"{u} {i}\n" for u in range(1, 6) for i in range(1, 6)))
+    check.main([str(folder), "--params", str(ROOT / "params.yaml")])
+    printed = capsys.readouterr()
+    assert "interactions: 25 of 5 users with 5 items" in printed.out
+    assert "is for the format 'yelp', but these are files of 'inter-txt'" in printed.err
+
+
 def test_a_folder_that_is_not_there_is_named(root):
     with pytest.raises(InputError, match=r"no/such/shop is no folder"):
         check.settings_of("no/such/shop", str(ROOT / "params.yaml"))

@@ -45,6 +45,10 @@ def settings_of(folder: str, params: str = "params.yaml") -> Settings:
             note(f"a dataset's name has only letters, digits, '.', '_' and '-': call the folder '{name}'")
         settings = load(params, dataset=name)
         settings = settings.changed({"data.folder": str(Path(folder).resolve())})
+        found = recognised(settings.folder) if settings.folder.is_dir() else None
+        if found and settings.data.format not in ("table", found):
+            note(f"'datasets.{name}' is for the format '{settings.data.format}', but these are files of '{found}'")
+            settings = settings.changed({"data.format": found})
     if not settings.folder.is_dir():
         raise InputError(f"{shown(settings.folder)} is no folder: name one with a dataset's raw files")
     return settings

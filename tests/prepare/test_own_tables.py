@@ -435,6 +435,8 @@ def test_the_reader_of_delimited_text_is_quick(folder):
     assert table.load(folder(interactions__csv=csv(rows=rows), items__csv=ITEMS), DatasetSettings())[0].height == 10_000
 
 
-@pytest.mark.parametrize("content", ["user_id,item_id,timestamp\n", ",user_id,item_id,timestamp\n", "user_id,item_id\n"])
+@pytest.mark.parametrize(
+    "content", ["user_id,item_id,timestamp\n", ",user_id,item_id,timestamp\n", "user_id,item_id\n"]
+)
 def test_a_table_without_rows_is_no_raw_error(folder, content):
     assert read(folder(interactions__csv=content, items__csv=ITEMS)).interactions.is_empty()

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.errors import InputError
+from llmesr.notes import note
 from llmesr.paths import shown
 from llmesr.prepare.sources import lines, table
 from llmesr.settings import DatasetSettings
@@ -40,6 +41,10 @@ def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFr
     if items_file:
         items = table.read_items(items_file)
     else:
+        note(
+            f"there is no table of items ({shown(folder / 'items')}.csv): items are called by their numbers, from which a "
+            "language model learns nothing"
+        )
         items = pl.DataFrame(schema=dict.fromkeys(("item_id", "title"), pl.String))
     return interactions, lines.complete(items, interactions["item_id"], pl.format("item {}", "item_id"))
 
