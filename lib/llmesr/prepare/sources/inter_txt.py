@@ -42,8 +42,8 @@ def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFr
         items = table.read_items(items_file)
     else:
         note(
-            f"there is no table of items ({shown(folder / 'items')}.csv): items are called by their numbers, from which "
-            "a language model learns nothing"
+            f"there is no table of items ({shown(folder / 'items')}.csv): items are called by their numbers, "
+            "from which a language model learns nothing"
         )
         items = pl.DataFrame(schema=dict.fromkeys(("item_id", "title"), pl.String))
     return interactions, lines.complete(items, interactions["item_id"], pl.format("item {}", "item_id"))
