@@ -417,3 +417,31 @@ def test_a_table_for_people_has_all_rows_and_whole_titles_without_quotes():
     assert re.fullmatch(r"\| 1 +\| a\\\|b (long ){40} *\|", first)
     assert len(others) == 29
     assert '"' not in "".join(others)
+
+
+@pytest.mark.parametrize("kept", ["a table that is not saved", "a row for each user"])
+def test_a_method_that_is_not_the_same_when_loaded_is_refused_at_saving(made, tmp_path, monkeypatch, kept):
+    real = METHODS["base"].__init__
+
+    def init(self, settings, inputs, backbone):
+        real(self, settings, inputs, backbone)
+        if kept == "a row for each user":
+            self.of_users = torch.nn.Embedding(len(inputs.neighbours), 2)
+        else:
+            self.register_buffer("shift", inputs.pca_table.clone(), persistent=False)
+
+    def item_vectors(self, items):
+        return self.table(items) + getattr(self, "shift", self.table.weight)[items]
+
+    monkeypatch.setattr(METHODS["base"], "__init__", init)
+    monkeypatch.setattr(METHODS["base"], "item_vectors", item_vectors)
+    with pytest.raises(InputError, match=r"'base' is not the same when it is loaded again .*persistent buffers"):
+        made("base").save(tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_method_that_scores_otherwise_is_never_scored_by_products():
+    assert METHODS["base"].scores_by_product
+    assert not METHODS["dualmatch"].scores_by_product
+    own = type("Own", (METHODS["base"],), {"score": lambda self, states, table, histories: -states @ table.T})
+    assert not own.scores_by_product

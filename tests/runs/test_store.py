@@ -276,3 +276,13 @@ def test_a_folder_that_cannot_be_written_is_named(run_of):
     run.folder.write_text("a file where the folder should be")
     with pytest.raises(InputError, match=r"cannot be written \(.+\): make room on the disk or the folder writable"):
         train(run)
+
+
+def test_imports_are_followed_in_any_form_and_relative_ones_are_refused(tmp_path):
+    file = tmp_path / "method.py"
+    file.write_text("import llmesr.models.whitening as w\nfrom llmesr import errors, sequences\nimport torch\n")
+    assert {path.name for path in store._imports(file)} >= {"whitening.py", "sequences.py"}
+    other = tmp_path / "other.py"
+    other.write_text("from .base import Method\n")
+    with pytest.raises(InputError, match=r"other.py, line 1: import from 'llmesr.…', not from '.'"):
+        store._imports(other)

@@ -169,9 +169,10 @@ def test_candidates_and_loss_are_those_that_the_settings_name(kind):
 
 
 def test_own_means_the_loss_of_the_methods_paper(run_of):
-    softmax = {"whitenrec", "unisrec", "alphafuse", "dualmatch", "multiview"}
-    for method in METHODS:
-        assert run_of(method=method).train_settings.loss == ("cross_entropy" if method in softmax else "bce")
+    assert {METHODS[method].loss for method in ("base", "llmesr", "melt")} == {"bce"}
+    assert {METHODS[method].loss for method in ("whitenrec", "unisrec", "alphafuse", "dualmatch")} == {"cross_entropy"}
+    for method, kind in METHODS.items():
+        assert run_of(method=method).train_settings.loss == kind.loss
         assert run_of(method=method, changes={"train.loss": "gbce"}).train_settings.loss == "gbce"
     with pytest.raises(ValueError, match="'own' is no loss"):
         ranking = RankingLoss(TrainSettings(), NegativeSampler(sequences_of([1]), 3))

@@ -99,7 +99,7 @@ class Method(nn.Module):
         loss: the ranking loss of its own paper (`train.loss: own`).
         starts_from: the name of the method whose weights it starts from, trained first with the same seed.
         trains: false for a method that only works on the weights it starts from, when training is over (`on_fit_end`).
-        scores_by_product: true as long as `score` is the inner product; candidates can then be scored alone.
+        scores_by_product: true for a method that does not override `score`; candidates can then be scored alone.
         table: item ids (…) → vectors (…, D).
     """
 
@@ -111,6 +111,9 @@ class Method(nn.Module):
     trains: ClassVar[bool] = True
     scores_by_product: ClassVar[bool] = True
     table: nn.Module
+
+    def __init_subclass__(cls) -> None:
+        cls.scores_by_product = cls.score is Method.score
 
     def __init__(self, settings: Section, inputs: ModelInputs, backbone: Backbone) -> None:
         super().__init__()
@@ -157,7 +160,7 @@ class Method(nn.Module):
     # --- inference ---
 
     def score(self, states: Tensor, table: Tensor, histories: Sequences) -> Tensor:
-        """Score all items: (B, V + 1), column 0 is the padding's. A method that overrides it sets `scores_by_product`.
+        """Score all items: (B, V + 1), column 0 is the padding's.
 
         Args:
             states: (B, W) what the histories end in.

@@ -202,7 +202,7 @@ def _build(settings: ServedSettings, texts: np.ndarray, views: dict[str, ItemVie
         built = build(method, own, backbone, of_backbone, settings.model, settings.max_length, inputs, seed)
         built.load_state_dict(load_file(folder / "weights.safetensors"))
     except (RuntimeError, SafetensorError) as problem:
-        reason = str(problem).splitlines()[0]
+        reason = " ".join(str(problem).split())[:300]
         raise InputError(
             f"{shown(folder)} was saved by another version of the method ({reason}): save it anew"
         ) from None

@@ -1,5 +1,6 @@
 """Recommendations to use: a trained run that needs nothing else, asked by the ids that the shop knows."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -24,6 +25,8 @@ from llmesr.recommend.package import Package, ServedSettings
 from llmesr.runs.store import Run, TrainedRun
 from llmesr.sequences import Sequences
 
+PROBED = 8
+"""Histories of one item that a saved recommender is checked with."""
 SHOWN = ("item_id", "title", "count", "tail")
 """What is told of an item: `count` is its training popularity, `tail` whether it is one of the long tail's."""
 
@@ -50,12 +53,25 @@ class Recommender(Package):
         return cls(**vars(package.load(Path(folder))))
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, embeddings, catalogue with what was added, settings and versions.
+        """Write weights, embeddings, catalogue with what was added, settings and versions, and check that all is there.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or what is loaded from it would score otherwise.
         """
         package.save(self, Path(folder))
+        probe = Sequences.of_lists([[row] for row in range(1, min(self.trained, PROBED) + 1)])
+        try:
+            same = torch.allclose(Recommender.load(folder).scorer(probe), self.scorer(probe), rtol=1e-3, atol=1e-3)
+            problem = "it scores otherwise"
+        except InputError as error:
+            same, problem = False, str(error)
+        if not same:
+            shutil.rmtree(folder)
+            raise InputError(
+                f"the method '{self.settings.method.name}' is not the same when it is loaded again ({problem}): of its "
+                "`ModelInputs` only `item_embeddings` and `views` are then the trained ones; keep what else it needs "
+                "in parameters or persistent buffers, none of them as long as there are users"
+            )
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 import argparse
 
-from llmesr import embed, retrieve
+from llmesr import embed, retrieve, tiny
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.registry import METHODS
+from llmesr.paths import shown
 from llmesr.prepare import dataset
 from llmesr.runs.inputs import model_inputs
 from llmesr.runs.store import Run
@@ -29,9 +30,15 @@ def main() -> None:
         ):
             if name not in known:
                 raise InputError(f"'{name}' is not among '{key}': {', '.join(known)}")
+        tiny.run(settings, "retrieve")
         data = dataset.load(settings.dataset)
         inputs = model_inputs(embed.load(data.name), retrieve.load(data.name))
-        train(Run(settings, arguments.backbone, arguments.method, arguments.seed, data, inputs), progress=True)
+        run = Run(settings, arguments.backbone, arguments.method, arguments.seed, data, inputs)
+        account = train(run, progress=True).account
+        print(
+            f"{shown(run.folder)}: validation NDCG@10 {account['validation_NDCG@10']:.4f} in epoch "
+            f"{account['best_epoch']} of {account['epochs']}"
+        )
     except InputError as error:
         parser.exit(1, f"{error}\n")
 

@@ -223,19 +223,26 @@ def _file_of(kind: type) -> Path:
 @cache
 def _imports(file: Path) -> tuple[Path, ...]:
     """List the files of this package that a file imports, but for those that cannot change what is learned."""
-    found = []
+    modules = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "llmesr":
-            parts = node.module.split(".")[1:]
-            for name in node.names:
-                candidates = [PACKAGE.joinpath(*parts, f"{name.name}.py")]
-                if parts:
-                    candidates += [
-                        PACKAGE.joinpath(*parts[:-1], f"{parts[-1]}.py"),
-                        PACKAGE.joinpath(*parts, "__init__.py"),
-                    ]
-                found.append(next(file for file in candidates if file.exists()))
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise InputError(f"{shown(file)}, line {node.lineno}: import from 'llmesr.…', not from '.'")
+            modules |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names}
+    found = filter(None, (_file_of_module(name) for name in modules if name.split(".")[0] == "llmesr"))
     return tuple(file for file in found if not file.relative_to(PACKAGE).as_posix().startswith(NOT_LEARNING))
+
+
+def _file_of_module(name: str) -> Path | None:
+    """Find the file that defines `llmesr.a.b.c`: that module, or the one that has the name c."""
+    parts = name.split(".")[1:]
+    for end in range(len(parts), -1, -1):
+        for file in (PACKAGE.joinpath(*parts[:end]).with_suffix(".py"), PACKAGE.joinpath(*parts[:end], "__init__.py")):
+            if file.is_file() and file.is_relative_to(PACKAGE):
+                return file
+    return None
 
 
 @cache

@@ -187,7 +187,6 @@ class DualMatch(Method):
     name = "dualmatch"
     title = "DualMatch"
     loss = "cross_entropy"
-    scores_by_product = False
 
     class Settings(Section):
         """DualMatch's own settings."""
