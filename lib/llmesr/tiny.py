@@ -21,6 +21,11 @@ Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities"]
 def run(settings: Settings, until: Stage) -> None:
     """Run the stages of the tiny dataset that have not run, up to one of them; for other datasets do nothing."""
     start(settings)
+    fill(settings, until)
+
+
+def fill(settings: Settings, until: Stage) -> None:
+    """Run the stages of the tiny dataset that are missing, up to one of them, and delete nothing."""
     if settings.dataset != TINY:
         return
     for stage in NEEDS[until]:

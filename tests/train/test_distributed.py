@@ -147,7 +147,7 @@ def test_two_processes_encode_each_text_once(tiny, data, shell):
     finished(shell(settings, EMBED, *TWO))
     together, texts = embed.load("tiny"), embed.prompts(data, settings)
     with Cache(str(embedding_cache())) as cache:
-        assert len(cache) == len({*texts[0], *texts[1]})
+        assert len(cache) - 1 == len({*texts[0], *texts[1]})  # beside the vectors it keeps their width
     encoder = settings.embed.encoders["minilm"]
     for made, own in zip((together.items[1:], together.users), texts, strict=True):
         ((rows, vectors),) = local_encoder.encode(own[:3], encoder, 10**6, "minilm")
