@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import yaml
-from helpers import ROOT, D
+from helpers import ROOT, D, T, V
 from llmesr import paths, prepare, retrieve
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
@@ -74,6 +75,29 @@ def data(root: Path, prepared: tuple[Dataset, Path]) -> Dataset:
     """The tiny dataset; its files lie below the temporary root."""
     shutil.copytree(prepared[1], artifact("tiny", "prepare"))
     return prepared[0]
+
+
+@pytest.fixture
+def uneven(root: Path, tiny: Settings) -> tuple[Settings, Dataset]:
+    """Settings and a dataset of the tiny items, whose users differ more than the tiny ones do.
+
+    Some have had far more than T items, one nearly all there are; some, the first among them, are too short for a test
+    item; of every second long one the test item is its first item once more.
+    """
+    rng, folder, rows = np.random.default_rng(0), root / "uneven", []
+    sizes = {"a-short": 2, "b-nearly-all": 46, "m-short": 1}
+    sizes |= {f"long-{i}": 25 + i for i in range(8)} | {f"some-{i:02}": 4 + i % 5 for i in range(20)}
+    for user, size in sizes.items():
+        items = rng.permutation([f"p{item:02}" for item in range(1, V + 1)])[:size].tolist()
+        again = items[:1] if user.startswith("long") and size % 2 else []
+        rows += [(user, item, time) for time, item in enumerate([*items, *again], start=int(rng.integers(20)))]
+    folder.mkdir()
+    interactions = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    interactions.write_csv(folder / "interactions.csv")
+    shutil.copy(tiny.folder / "items.csv", folder)
+    own = {"folder": str(folder), "min_user": 1, "short_users": "train_only", "category": "category", "max_length": T}
+    settings = tiny.changed({"dataset": "uneven", "datasets": {"uneven": own}})
+    return settings, prepare.run(settings)
 
 
 @pytest.fixture

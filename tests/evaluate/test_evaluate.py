@@ -8,13 +8,20 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from helpers import T, V, context_of
 from llmesr import evaluate, paths, prepare
 from llmesr.errors import InputError
+from llmesr.evaluate import rank_reference, rank_run
 from llmesr.evaluate.groups import families
+from llmesr.evaluate.references import REFERENCES
 from llmesr.metrics import ndcg
+from llmesr.models.scoring import Scorer
 from llmesr.paths import artifact, results
+from llmesr.prepare.groups import edge_names
+from llmesr.report.tables import GROUPS
 from llmesr.runs import pool
 from llmesr.runs.matrix import matrix_runs
+from llmesr.runs.store import Run, TrainedRun
 
 MATRIX = {"matrix.backbones": ["sasrec", "bert4rec"], "matrix.methods": ["base", "llmesr"], "matrix.seeds": [1, 2]}
 SMALL = {"matrix.backbones": ["sasrec"], "matrix.methods": ["base"], "matrix.seeds": [1]}
@@ -236,3 +243,77 @@ def test_a_damaged_test_split_is_named(data):
     (artifact("tiny", "prepare") / "test.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"test.parquet is damaged: delete it and run `dvc repro prepare`"):
         split_of(data)
+
+
+# --- users unlike the tiny ones: long histories, nearly all items, no test item ---
+
+
+def plain_ranks(scores, split, exclude_seen):
+    """Ranks under both protocols, a case at a time; ties count half."""
+    found = {protocol: [] for protocol in PROTOCOLS}
+    for row, (user, item) in enumerate(zip(split.targets.users, split.targets.items, strict=True)):
+        seen = set(split.inputs[user].tolist()) if exclude_seen else set()
+        full = set(range(1, scores.shape[1])) - seen - {int(item)}
+        for protocol, others in (("sampled", set(split.targets.negatives[row].tolist()) - {0}), ("full", full)):
+            rest = scores[row, sorted(others)]
+            found[protocol].append(1 + (rest > scores[row, item]).sum() + (rest == scores[row, item]).sum() / 2)
+    return {protocol: torch.stack(ranks).tolist() for protocol, ranks in found.items()}
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("name", ["popularity", "item_knn", "base", "dualmatch"])
+def test_ranks_of_long_and_nearly_complete_histories_equal_a_plain_loop(uneven, inputs, name, exclude_seen):
+    settings, data = uneven
+    settings, split = settings.changed({"evaluate.exclude_seen": exclude_seen}), split_of(data)
+    assert (split.targets.negatives == 0).any()
+    assert split.inputs.lengths.max() > 2 * T
+    if name in REFERENCES:
+        scores, ranked = REFERENCES[name](data.train, V), rank_reference(name, split, data, settings)
+    else:
+        method = Run(settings, "sasrec", name, 0, data, inputs).build().eval()
+        if name == "dualmatch":
+            method.on_fit_end(context_of(method, data.train))
+            method.matcher.weights.fill_(0.5)
+        account = {"backbone": "sasrec", "method": name, "seed": 0}
+        scores, ranked = Scorer.of(method, V, T), rank_run(TrainedRun(method, account, []), split, data, settings)
+    histories = split.inputs.take(torch.tensor(split.targets.users, dtype=torch.int64))
+    expected = plain_ranks(scores(histories), split, exclude_seen)
+    for protocol in PROTOCOLS:
+        assert ranked.ranks[protocol].tolist() == expected[protocol], protocol
+
+
+def test_redrawn_negatives_are_those_of_the_user_who_is_asked(uneven):
+    settings, data = uneven
+    split = split_of(data)
+    drawn = [evaluate._redrawn(split, data, settings, seed) for seed in range(3)]
+    for negatives in drawn:
+        for user, item, row in zip(split.targets.users, split.targets.items, negatives, strict=True):
+            had, real = {*split.inputs[user].tolist(), item}, row[row > 0]
+            assert not had & set(real)
+            assert len(set(real)) == len(real) == min(settings.prepare.negatives, V - len(had))
+    assert set(np.unique(drawn)) == set(range(V + 1))  # 0 where there are too few
+
+
+@pytest.mark.parametrize("kind", ["leave_one_out", "temporal"])
+def test_labels_are_those_of_the_users_and_items_that_are_asked(uneven, kind):
+    settings, data = uneven
+    if kind == "temporal":
+        data = prepare.run(settings.changed({"prepare.split": kind}))
+    split = split_of(data)
+    asked = split.targets
+    assert 5 < len(asked.users) < data.n_users
+    assert asked.users.tolist() != list(range(len(asked.users)))
+    ranked = rank_reference("popularity", split, data, settings)
+    ranks = evaluate.frames([ranked], split, data, settings).ranks.filter(protocol="full")
+    assert ranks["user"].to_list() == asked.users.tolist()
+    counts, lengths = torch.bincount(data.train.items, minlength=V + 1), split.inputs.lengths
+    tail = {"user": data.card["tail_user_below"], "item": data.card["tail_item_below"]}
+    edges = {"length": settings.prepare.length_edges, "popularity": settings.prepare.popularity_edges}
+    grouped = families(asked, data)
+    for row, (user, item) in enumerate(zip(asked.users, asked.items, strict=True)):
+        for what, n in (("user", lengths[user]), ("item", counts[item])):
+            label = f"tail_{what}" if n < tail[what] else f"head_{what}"
+            assert grouped[what][row] == ranks[f"{what}_group"][row] == label
+        for what, n in (("length", lengths[user]), ("popularity", counts[item])):
+            assert grouped[what][row] == edge_names(edges[what], what)[sum(n >= edge for edge in edges[what])]
+    assert {name for labels in (grouped["user"], grouped["item"]) for name in labels} == set(GROUPS) - {"overall"}

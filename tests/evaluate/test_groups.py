@@ -30,4 +30,5 @@ def test_metrics_by_group_by_hand(tiny):
     assert value["overall", "NDCG@10"] == pytest.approx((1 + 0.5 + 0) / 3)  # 1 / log2(1 + 3) = 1 / 2
     assert value["tail_item", "NDCG@10"] == pytest.approx(0.5)
     assert value["head_item", "NDCG@10"] == pytest.approx(0.5)
+    assert (value["tail_item", "HR@1"], value["head_item", "HR@1"]) == (0.5, 0)
     assert (value["overall", "users"], value["tail_item", "users"], value["head_item", "users"]) == (3, 2, 1)

@@ -95,3 +95,37 @@ def test_nothing_to_compare_with_gives_an_empty_frame():
     frame = compare(ranks_of(["tail_user"] * 3, llminit=[[1, 5, 99]]))
     assert frame.is_empty()
     assert dict(frame.schema) == SCHEMA
+
+
+def test_every_group_is_tested_on_its_own_cases():
+    """Three of five cases rise from no hit to a hit; a group's difference is the share of its cases that do."""
+    users = ["tail_user", "tail_user", "head_user", "head_user", "head_user"]
+    items = ["tail_item", "head_item", "head_item", "tail_item", "head_item"]
+    ranks = ranks_of(users, base=[[99] * 5], llmesr=[[1, 1, 1, 99, 99]])
+    frame = compare(ranks.with_columns(item_group=pl.Series(items * 2))).filter(metric="HR@10")
+    assert {row["group"]: (row["users"], pytest.approx(row["difference"])) for row in frame.rows(named=True)} == {
+        "overall": (5, 3 / 5),
+        "tail_user": (2, 1),
+        "head_user": (3, 1 / 3),
+        "tail_item": (2, 1 / 2),
+        "head_item": (3, 2 / 3),
+    }
+
+
+def test_each_backbone_has_its_own_values():
+    up, down = [[99, 99, 99, 1]], [[1, 1, 99, 99]]
+    parts = [ranks_of(["tail_user"] * 4, "sasrec", base=up, llmesr=down)]
+    parts.append(ranks_of(["tail_user"] * 4, "gru4rec", base=down, llmesr=down))
+    frame = compare(pl.concat(parts)).filter(metric="HR@10", group="overall")
+    assert dict(frame.select("backbone", "difference").rows()) == {"sasrec": 0.25, "gru4rec": 0.0}
+
+
+def test_q_does_not_depend_on_what_else_is_asked_of_other_protocols_and_cutoffs():
+    rng = np.random.default_rng(3)
+    full = ranks_of(["tail_user", "head_user"] * 25, **random_ranks(rng, ["base", "llmesr", "other"]))
+    sampled = full.with_columns(protocol=pl.lit("sampled"), rank=pl.col("rank").shuffle(0))
+    alone, beside = compare(full), compare(pl.concat([full, sampled]), cutoffs=(5, 10))
+    again = beside.filter(pl.col("metric").is_in(alone["metric"].implode()), protocol="full")
+    assert again.height == alone.height
+    keys = ["group", "metric", "method", "against"]
+    assert again.sort(keys)["q"].to_list() == pytest.approx(alone.sort(keys)["q"].to_list())

@@ -47,6 +47,15 @@ def test_only_some_items_compete():
     assert rank(SCORES, HISTORIES, np.array([2, 5]), 5, only=only, seen=sequences_of([3], [1])).tolist() == [1.0, 1.0]
 
 
+def test_missing_negatives_do_not_compete_whatever_padding_scores(build):
+    table = Table([[9, 1, 2, 0]])
+    assert rank(table, sequences_of([0]), np.array([1]), 3, negatives=np.array([[2, 0, 0]])).tolist() == [2.0]
+    scorer, history = Scorer.of(build(method="base"), V, T), sequences_of([1, 2, 3])
+    worst = scorer(history)[0, 1:].argmin() + 1
+    assert scorer(history)[0, worst] < 0  # padding scores zero
+    assert rank(scorer, history, np.array([worst]), V, negatives=np.zeros((1, 5), int)).tolist() == [1.0]
+
+
 def test_a_model_of_nonsense_ranks_its_targets_last():
     nonsense = Table([[np.nan] * 4])
     assert rank(nonsense, sequences_of([0]), np.array([1]), 3, negatives=np.array([[2, 3]])).tolist() == [3.0]
