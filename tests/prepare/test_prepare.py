@@ -1,8 +1,9 @@
 """Stage 01 as a whole: from raw files to splits, the same bytes each time."""
 
+import numpy as np
 import polars as pl
 import pytest
-from helpers import sequences_of
+from helpers import V, sequences_of
 from llmesr import prepare
 from llmesr.errors import InputError
 from llmesr.paths import artifact
@@ -31,6 +32,37 @@ def test_prepared_tiny_dataset_is_consistent(data, tiny):
         had = {*data.train[user].tolist(), data.validation.items[user], test["item"][user]}
         assert not had & set(data.validation.negatives[user].tolist())
         assert not had & set(test["negatives"][user])
+
+
+def test_every_item_is_somebodys_negative(data):
+    test = pl.read_parquet(artifact("tiny", "prepare") / "test.parquet")
+    for negatives in (data.validation.negatives, test["negatives"].to_numpy()):
+        assert set(np.unique(negatives)) == set(range(1, V + 1))
+
+
+def test_labels_and_negatives_of_users_unlike_each_other(uneven):
+    """Lengths count what is known at test time, items what is trained; nothing that a user ever had is a negative."""
+    settings, data = uneven
+    raw = pl.read_csv(settings.folder / "interactions.csv").sort("timestamp", maintain_order=True)
+    test = pl.read_parquet(artifact(data.name, "prepare") / "test.parquet")
+    rows = {item_id: row for row, item_id in enumerate(data.items["item_id"], start=1)}
+    asked = [
+        (data.validation.users, data.validation.negatives),
+        (test["user"].to_numpy(), test["negatives"].to_numpy()),
+    ]
+    for user, user_id in enumerate(data.users["user_id"]):
+        had = [rows[item] for item in raw.filter(user_id=user_id)["item_id"]]
+        split = len(had) > 2
+        assert data.train[user].tolist() == (had[:-2] if split else had)
+        assert data.users["length"][user] == (len(had) - 1 if split else len(had))
+        for users, negatives in asked:
+            of_user = negatives[users == user]
+            assert len(of_user) == split
+            for row in of_user:
+                real = row[row > 0]
+                assert not set(real) & set(had)
+                assert len(set(real)) == len(real) == min(settings.prepare.negatives, V - len(set(had)))
+    assert data.items["count"].to_list() == np.bincount(data.train.items, minlength=V + 1)[1:].tolist()
 
 
 def test_same_input_gives_same_bytes(root, tiny):
@@ -75,6 +107,14 @@ def test_nothing_is_learned_after_the_first_point_in_time(root, tiny):
     assert parts["known"].height == whoever.filter(pl.col("timestamp") < ends).height
     assert 0 < parts["test"].height < data.n_users
     assert parts["test"]["user"].is_unique().all()
+
+
+def test_who_comes_at_the_first_point_in_time_has_nothing_to_learn_from(mine, table):
+    """Of eight interactions the fifth and the seventh begin validation and test; the fifth is all that w ever did."""
+    rows = ["u,a,1", "u,b,2", "v,a,3", "v,b,4", "w,a,5", "u,c,6", "v,c,7", "u,a,8"]
+    folder = table("\n".join(["user_id,item_id,timestamp", *rows]))
+    settings = mine(folder, min_user=1).changed({"prepare.split": "temporal", "prepare.temporal_shares": [0.5, 0.75]})
+    assert prepare.run(settings).users["user_id"].to_list() == ["u", "v"]
 
 
 def test_a_split_that_leaves_nothing_is_named(root, tiny):

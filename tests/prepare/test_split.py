@@ -52,6 +52,16 @@ def test_temporal_split_by_hand():
     assert cut(pl.DataFrame({"timestamp": [5, 1, 4, 2, 3]}), (0.4, 0.8)) == (3, 5)
 
 
+def test_a_point_in_time_belongs_to_what_it_begins():
+    """User 0 goes from training to the second point, user 1 through both points."""
+    times = {"user": [0, 0, 1, 1, 1], "item": [1, 2, 3, 4, 5], "timestamp": [1, 20, 3, 10, 20]}
+    split = temporal(pl.DataFrame(times), (10, 20))
+    assert split.train.rows() == [(0, 1), (1, 3)]
+    assert split.validation.rows() == [(1, 4)]
+    assert split.test.rows() == [(0, 2), (1, 5)]
+    assert split.known.rows() == [(0, 1), (1, 3), (1, 4)]
+
+
 # --- negatives ---
 
 
