@@ -142,6 +142,19 @@ def test_redrawn_negatives_differ_by_epoch_and_avoid_what_was_had(run_of, data):
     assert fixed(0) is fixed(1) is data.validation
 
 
+def test_redrawn_negatives_are_a_seeds_own_and_those_of_the_user_who_is_asked(uneven, inputs):
+    settings, data = uneven
+    settings = settings.changed({"train.redraw_negatives": True})
+    one, other = (validation_targets(Run(settings, "sasrec", "base", seed, data, inputs))(0) for seed in (1, 2))
+    assert (one.negatives != other.negatives).any()
+    assert one.users.tolist() != list(range(len(one.users)))
+    for user, item, row in zip(one.users, one.items, one.negatives, strict=True):
+        had, real = {*data.train[user].tolist(), item}, row[row > 0]
+        assert not had & set(real)
+        assert len(set(real)) == len(real) == min(settings.prepare.negatives, V - len(had))
+    assert V in one.negatives
+
+
 def test_training_never_looks_at_the_test_split(run_of):
     (artifact("tiny", "prepare") / "test.parquet").unlink()
     train(run_of(method="dualmatch", changes={"train.epochs": 1}))

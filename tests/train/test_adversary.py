@@ -64,6 +64,7 @@ def test_labels_are_those_of_users_and_of_head_and_tail(tiny, data):
     tail = (data.items["tail"] == "tail_item").cast(pl.Int64).to_list()
     assert popular.labels.tolist() == [-1, *tail, -1]
     assert popular.of_items
+    assert adversary.make(settings.model_copy(update={"adversary_weight": 0.3}), known, 4).strength == 0.3
     with pytest.raises(InputError, match=r"'train\.adversary' names 'colour', and users have: club_member"):
         adversary.make(tiny.train.model_copy(update={"adversary": "colour"}), data, 4)
     alike = replace(data, users=data.users.with_columns(club=pl.lit("a")))

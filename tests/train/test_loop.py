@@ -67,6 +67,22 @@ def test_a_loss_is_the_ranking_loss_of_the_positions_that_predict_and_the_method
     torch.testing.assert_close(found, bce + model.extra_loss(batch, states), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["gbce", "sampled_softmax", "cross_entropy"])
+def test_a_step_has_the_loss_of_the_whole_table_though_it_looks_up_its_own_items_alone(run_of, task, loss):
+    run, users = run_of("gru4rec", "base", {"train.loss": loss, "train.negatives": 3}), torch.tensor([3, 8])
+    model = run.build()
+    step = step_of(model, task, run)
+    torch.manual_seed(0)
+    found = step(users)
+    batch = loop.make_batch(model.backbone, task.sequences, users, V, T)
+    predicts, table = batch.targets > 0, model.item_vectors(torch.arange(V + 2))
+    torch.manual_seed(0)
+    candidates = step.ranking.candidates(batch.users[batch.inputs.row[predicts]])
+    states = encode(model, batch.inputs)[predicts]
+    expected = step.ranking(states, table, batch.targets[predicts], candidates, candidates)
+    torch.testing.assert_close(found, expected)
+
+
 def test_users_with_one_item_are_taught_but_predict_nothing(run_of):
     def loss(alpha):
         run = run_of(changes={"methods.llmesr.alpha": alpha})

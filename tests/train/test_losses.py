@@ -63,6 +63,28 @@ def test_sampled_softmax_estimates_the_whole_sum_without_bias():
     assert (torch.stack(estimates) * proposal).sum().item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_sampled_softmax_by_hand():
+    """Three candidates of different q: scores 0, -1, 2 and 14, 0, 18; the last one is what the first state asks for."""
+    candidates, q = torch.tensor([2, 3, 0]), torch.tensor([0.5, 0.25, 0.125])
+    expected = math.log(math.exp(2) + 1 / 1.5 + math.exp(-1) / 0.75) - 2
+    expected += math.log(math.exp(1) + math.exp(14) / 1.5 + 1 / 0.75 + math.exp(18) / 0.375) - 1
+    found = sampled_softmax(STATES, TABLE, POSITIVES, candidates, q).item()
+    assert found == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_a_candidate_is_corrected_by_its_own_popularity_wherever_its_vector_lies():
+    """Items 1 to 4 occur 5, 1, 1 and 0 times in training, so their q are 6, 2, 2 and 1 elevenths."""
+    sampler = NegativeSampler(sequences_of([1, 1, 1, 1, 2], [1, 3]), 4)
+    ranking = RankingLoss(TrainSettings(loss="sampled_softmax", negatives=3), sampler)
+    torch.manual_seed(0)
+    vectors, state, row = torch.randn(5, 4), torch.randn(1, 4), torch.tensor([0, 3, 1, 4, 2])  # row of each item
+    ids = torch.tensor([1, 4, 2])
+    found = ranking(state, vectors[row.argsort()], row[[3]], row[ids], ids)
+    scores = (vectors @ state[0]).tolist()
+    others = sum(math.exp(scores[item]) / (3 * q / 11) for item, q in ((1, 6), (4, 1), (2, 2)))
+    assert found.item() == pytest.approx(math.log(math.exp(scores[3]) + others) - scores[3], rel=1e-5)
+
+
 def test_losses_in_blocks_are_those_of_all_positions_and_so_are_gradients(monkeypatch):
     torch.manual_seed(0)
     rows, positives, negatives = torch.randn(40, 8), torch.randint(30, (17,)), torch.randint(30, (17, 4))

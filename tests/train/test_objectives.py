@@ -57,6 +57,12 @@ def test_cloze_hides_the_shares_that_it_should():
     assert (shown == 5).float().mean() == pytest.approx(0.1 + 0.1 / 9, abs=0.015)
 
 
+def test_a_cloze_shows_any_item_in_place_of_another():
+    torch.manual_seed(0)
+    batch = batch_of("cloze", sequences_of(*[[5] * 4] * 1000))
+    assert set(batch.inputs.items[:4000].tolist()) == set(range(1, 11))
+
+
 histories = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=25), min_size=1, max_size=12)
 
 
