@@ -18,6 +18,10 @@ from llmesr.embed import api_encoder, local_encoder
 from llmesr.embed.local_encoder import _batches, pool
 from llmesr.errors import InputError
 from llmesr.settings import ApiEncoder, LocalEncoder, load
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 # --- local encoders ---
 
@@ -66,6 +70,30 @@ def test_smollm2_reads_its_gguf_weights():
     assert vectors.shape == (3, 576)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > unit[0] @ unit[2]
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """A random model of 16 tokens at most, which reads letters: a token each."""
+    vocabulary = {
+        token: number for number, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdef"])
+    }
+    words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=16, **special).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=16, **sizes)).save_pretrained(tmp_path)
+    return LocalEncoder(model=str(tmp_path), dtype="float32", max_tokens=4)
+
+
+def test_of_a_long_text_as_much_is_read_as_the_settings_say(letters):
+    long, cut, short = encode_all(["a b c d e f", "a b c d", "a b c"], letters)
+    np.testing.assert_allclose(long, cut, atol=1e-6)
+    assert np.abs(long - short).max() > 1e-3
+    whole, other = encode_all(["a b c d e f", "a b c d"], letters.model_copy(update={"max_tokens": 16}))
+    assert np.abs(whole - other).max() > 1e-3
 
 
 def test_encoder_that_cannot_be_found_is_named():
@@ -146,6 +174,29 @@ def test_a_model_is_known_by_its_content(copied, tmp_path):
     assert local_encoder.identity(moved) != first
     elsewhere = encoder.model_copy(update={"model": "somebody/some-model"})
     assert "somebody/some-model" in local_encoder.identity(elsewhere)
+
+
+def test_a_gguf_model_is_known_by_the_content_of_its_own_file(tmp_path):
+    encoder = LocalEncoder(model=str(tmp_path), gguf_file="mine.gguf", dtype="float32")
+    found = []
+    for content in (b"one", b"two"):
+        (tmp_path / "mine.gguf").write_bytes(content)
+        found.append(local_encoder.identity(encoder))
+    assert found[0] != found[1]
+    (tmp_path / "another.gguf").write_bytes(b"of another precision")
+    assert local_encoder.identity(encoder) == found[1]
+
+
+def test_an_adapter_is_known_by_its_content_wherever_it_lies(tmp_path):
+    def identity(name, content):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(content)
+        return local_encoder.identity(plain.model_copy(update={"adapter": str(tmp_path / name)}))
+
+    plain = LocalEncoder(model="somebody/some-model", dtype="float32")
+    one, two = identity("here", b"one"), identity("here", b"two")
+    assert len({one, two, local_encoder.identity(plain)}) == 3
+    assert identity("there", b"one") == one
 
 
 def test_other_weights_under_the_same_name_are_encoded_anew(copied, data, tiny, monkeypatch):

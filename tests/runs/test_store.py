@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from llmesr.errors import InputError
 from llmesr.models.inputs import ItemView
 from llmesr.prepare.dataset import Targets
@@ -112,12 +113,49 @@ def test_data_and_inputs_change_it(run_of, tiny, data, inputs):
     assert len(found - {run_of().fingerprint}) == 5
 
 
+@pytest.mark.parametrize("part", ["item_embeddings", "item_pca", "user_embeddings", "neighbours"])
+def test_every_table_of_the_inputs_changes_it(run_of, part):
+    run = run_of()
+    table = getattr(run.inputs, part).copy()
+    table[-1, -1] += 1
+    assert replace(run, inputs=replace(run.inputs, **{part: table})).fingerprint != run.fingerprint
+
+
+def test_every_part_of_the_data_changes_it(run_of, data):
+    asked, lengths = data.validation, data.train.lengths.clone()
+    lengths[:2] += torch.tensor([1, -1])
+    others = [
+        replace(data, train=Sequences(data.train.items, lengths)),
+        replace(data, validation=replace(asked, users=asked.users[::-1])),
+        replace(data, validation=replace(asked, items=asked.items[::-1])),
+    ]
+    found = {replace(run_of(), data=other).fingerprint for other in others}
+    assert len(found - {run_of().fingerprint}) == 3
+
+
+def test_what_a_view_says_and_of_which_items_changes_it(run_of):
+    run, present = run_of(), np.arange(49) > 0
+    views = [(np.ones((49, 2)), present), (np.full((49, 2), 2.0), present), (np.ones((49, 2)), np.arange(49) > 1)]
+    inputs = [replace(run.inputs, views={"image": ItemView(*view)}) for view in views]
+    assert len({replace(run, inputs=each).fingerprint for each in inputs}) == 3
+
+
 def test_users_attributes_matter_to_an_adversary_alone(run_of, data):
     other = replace(data, users=data.users.with_columns(club_member=pl.lit("yes")))
     for changes, same in (({}, True), ({"train.adversary": "club_member"}, False)):
         run = run_of(changes=changes)
         changed = Run(run.settings, run.backbone, run.method, run.seed, other, run.inputs)
         assert (changed.fingerprint == run.fingerprint) == same
+
+
+def test_the_attribute_that_is_called_sensitive_matters_to_an_adversary_alone(run_of, data):
+    known = replace(data, users=data.users.with_columns(town=pl.lit("here")))
+    for adversary, same in (("none", True), ("sensitive_attribute", False)):
+        runs = [
+            replace(run_of(changes={"train.adversary": adversary, "data.sensitive_attribute": name}), data=known)
+            for name in ("club_member", "town")
+        ]
+        assert (runs[0].fingerprint == runs[1].fingerprint) == same
 
 
 # --- code ---
@@ -190,6 +228,13 @@ def test_code_in_a_backbones_file_changes_its_own_runs_alone(run_of, code):
 def test_code_that_all_share_changes_all(run_of, code, file, before, after):
     former = fingerprints(run_of)
     code(file, before, after)
+    assert changed(former, fingerprints(run_of)) == set(former)
+
+
+def test_code_that_trains_a_run_changes_all(run_of, code, monkeypatch):
+    monkeypatch.setattr(store, "__file__", str(store.PACKAGE / "runs" / "store.py"))
+    former = fingerprints(run_of)
+    code("runs/training.py", "np.random.default_rng([run.seed, epoch])", "np.random.default_rng([epoch, run.seed])")
     assert changed(former, fingerprints(run_of)) == set(former)
 
 
