@@ -54,6 +54,44 @@ def test_the_inferrer_learns_head_embeddings_from_contexts(build):
     assert F.mse_loss(inferred, table[unknown]) < 0.5 * F.mse_loss(table[1:11].mean(0).expand(2, -1), table[unknown])
 
 
+def test_the_inferrer_with_the_lowest_error_is_kept(build, sequences, monkeypatch):
+    own = {"head_above": 8, "epochs": 9, "patience": 3, "warm_up": 1}
+    model = build(method="cities", changes={f"methods.cities.{name}": value for name, value in own.items()})
+    errors, judged, forward, mse = iter([3.0, 1.0, 2.0, 2.0, 2.0]), [], cities.Inferrer.forward, F.mse_loss
+
+    def spy(self, contexts):
+        if not self.training:
+            judged.append(self.out.weight.detach().clone())
+        return forward(self, contexts)
+
+    monkeypatch.setattr(cities.Inferrer, "forward", spy)
+    monkeypatch.setattr(F, "mse_loss", lambda *x: mse(*x) if torch.is_grad_enabled() else torch.tensor(next(errors)))
+    contexts = lambda centres: cities.windows(sequences, centres, model.settings.window, 49)  # noqa: E731
+    inferrer = cities._learn(
+        model.settings, model.table.weight.detach(), occurrences(sequences, 48), torch.arange(1, 30), contexts
+    )
+    assert len(judged) == 5  # it waits for three epochs in vain
+    assert not torch.equal(judged[1], judged[4])
+    assert torch.equal(inferrer.out.weight, judged[1])
+
+
+def test_a_context_of_nothing_but_the_item_itself_is_left_out(build, monkeypatch):
+    """Item 9 only ever stands alone, and keeps its row; of item 10 the one context with company is looked at."""
+    model = build(method="cities", changes={"methods.cities.epochs": 1})
+    whole = sequences_of(*[[1, 2, 3, 4]] * 8, [7, 8], [9], [9], [10], [10, 1], [10], *[[2]] * 3)
+    looked_at, real = set(), cities.windows
+
+    def spy(sequences, centres, **rest):
+        looked_at.update(centres.flatten().tolist())
+        return real(sequences, centres, **rest)
+
+    monkeypatch.setattr(cities, "windows", spy)
+    before = model.table.weight.detach().clone()
+    model.on_fit_end(context_of(model, whole))
+    assert (model.table.weight != before).any(1).nonzero().flatten().tolist() == [7, 8, 10]
+    assert (whole.lengths[whole.row[list(looked_at)]] > 1).all()
+
+
 def as_in_pytorch(layer, hidden, heads):
     """PyTorch's layer of an encoder, with the weights of ours."""
     theirs = torch.nn.TransformerEncoderLayer(hidden, heads, 2 * hidden, batch_first=True).eval()

@@ -8,6 +8,8 @@ from helpers import T, V, context_of, sequences_of
 from llmesr.models.methods import dualmatch
 from llmesr.models.methods.dualmatch import Matcher, SimilarItems
 from llmesr.models.scoring import Scorer, rank
+from llmesr.models.whitening import whiten
+from llmesr.similarity import cooccurrence
 from scipy.sparse import csr_matrix
 
 # --- lists ---
@@ -135,6 +137,13 @@ def test_a_part_of_items_and_users_gives_nearly_the_same_weights(matcher, monkey
     torch.testing.assert_close(made.weights[:3], true[:3], atol=0.6, rtol=0)
 
 
+def test_popularity_is_standardised_over_items_without_the_padding():
+    made = Matcher(3, 1)
+    made.set_popularity(torch.tensor([1, 1, 1, 2]))  # counts 3, 1, 0
+    logs = torch.tensor([4.0, 2.0, 1.0]).log()
+    torch.testing.assert_close(made.popularity[1:], (logs - logs.mean()) / logs.std())
+
+
 # --- the method ---
 
 
@@ -152,6 +161,30 @@ def test_texts_have_a_length_of_about_one_and_no_mean(build):
     text = build(method="dualmatch").table.text[1:-1]
     assert text.norm(dim=1).square().mean().item() == pytest.approx(1, rel=1e-4)
     torch.testing.assert_close(text.mean(0), torch.zeros(24), atol=1e-5, rtol=0)
+
+
+def test_texts_are_centred_and_scaled_by_the_items_alone(build, inputs):
+    texts = torch.from_numpy(inputs.item_embeddings[1:])
+    away = texts - texts.mean(0)
+    expected = away / away.square().sum(1).mean().sqrt()
+    torch.testing.assert_close(build(method="dualmatch").table.text[1:-1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_lists_hold_as_many_as_the_settings_say_of_the_nearest_others(build, sequences, inputs):
+    model = build(method="dualmatch", changes={"methods.dualmatch.neighbours": 7})
+    model.on_fit_end(context_of(model, sequences))
+    vectors = whiten(inputs.item_embeddings[1:], power=0.75)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    shared = cooccurrence(sequences, V, V).toarray()[1:, 1:]
+    for lists, likeness in ((model.matcher.text, unit @ unit.T), (model.matcher.cooccurrence, shared)):
+        np.fill_diagonal(likeness, -1)
+        best = -np.sort(-likeness, axis=1)[:, :7]
+        assert lists.items.shape == (V + 1, 7)
+        assert (best > 0).mean() > 0.9
+        np.testing.assert_allclose(lists.values[1:], best.clip(min=0), atol=1e-5)
+        there = lists.values[1:] > 0
+        found = np.take_along_axis(likeness, lists.items[1:].long().numpy().clip(min=1) - 1, 1)
+        np.testing.assert_allclose(found[there], lists.values[1:][there], atol=1e-5)
 
 
 def test_matches_change_scores_and_ranks_only_after_the_end_of_training(build, sequences):

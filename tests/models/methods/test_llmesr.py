@@ -252,3 +252,13 @@ def test_a_student_is_encoded_as_its_teachers_are(build, sequences, backbone):
     batch = make_batch(model.backbone, sequences, users, V, T)
     students = encode(model, batch.inputs)[batch.last]
     torch.testing.assert_close(students, context_of(model, sequences).encode_users(users), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_student_of_a_long_history_reads_as_many_items_as_its_teachers(build, backbone):
+    model, users = build(backbone).eval(), torch.arange(3)
+    long = sequences_of(list(range(1, 31)), list(range(40, 18, -1)), list(range(1, T + 2)))
+    batch = make_batch(model.backbone, long, users, V, T)
+    assert batch.inputs.lengths.tolist() == [T] * len(batch.users)
+    students = encode(model, batch.inputs)[batch.last]
+    torch.testing.assert_close(students, context_of(model, long).encode_users(users), atol=1e-5, rtol=1e-4)

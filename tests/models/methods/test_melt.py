@@ -7,6 +7,7 @@ import torch
 from helpers import D, T, V, context_of, encode, sequences_of
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.contexts import prefixes
+from llmesr.models.methods.melt import MELT
 from llmesr.models.scoring import Scorer
 from llmesr.sequences import Sequences
 from llmesr.train.objectives import make_batch
@@ -132,3 +133,78 @@ def test_tail_items_are_replaced_when_so_many_users_were_passed_over_and_not_bef
         tail = (model._contexts.lengths > 0) & (model._contexts.lengths <= model.item_threshold)
         replaced.append(bool((model.table.weight[:-1][tail] != before[:-1][tail]).any(1).all()))
     assert replaced == [False, False, True, False, True]
+
+
+# --- at the threshold, and by hand ---
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_user_with_as_many_items_as_the_threshold_is_enhanced_and_one_with_more_is_not(build, sequences, backbone):
+    model = build(backbone, "melt")
+    model.on_epoch_start(context_of(model, sequences))
+    model.user_threshold.fill_(3)
+    users = sequences_of([1, 2, 3], [4, 5, 6, 7])
+    f = Scorer.of(backbone_of(model, build, backbone), V, T).states(users)
+    enhanced = Scorer.of(model, V, T).states(users)
+    torch.testing.assert_close(enhanced, torch.stack([f[0] + model.user_map(f[0]), f[1]]))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_loss_of_users_by_hand(build, backbone):
+    """With a threshold of 1 it is always the very last item that W_U is told; who has no other item teaches nothing."""
+    model = build(backbone, "melt").eval()
+    whole = sequences_of([1, 2, 3, 4], [5, 6], [7])
+    model.on_epoch_start(context_of(model, whole, epoch=10))
+    model.user_threshold.fill_(1)
+    plain = backbone_of(model, build, backbone).eval()
+    batch = make_batch(model.backbone, whole, torch.arange(3), V, T)
+    states = encode(plain, batch.inputs)
+    ends = [[*items[-1:], V + 1] if backbone == "bert4rec" else items[-1:] for items in ([1, 2, 3], [5])]
+    few = sequences_of(*ends)
+    guess, truth = model.user_map(encode(plain, few)[few.last]), states[batch.last[:2]]
+    surplus = torch.tensor([[4.0 - 1 - 1], [2.0 - 1 - 1]])
+    weight = (math.pi / 2 * 10 / 40 + math.pi / (2 * (T - 1 - 1)) * surplus).sin().abs()
+    torch.testing.assert_close(model._user_loss(batch, states), (weight * (guess - truth).square()).mean())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("times", [20, 70])
+def test_the_loss_of_items_by_hand(build, backbone, times):
+    """Item 1 is the only head item, and always the first: all its contexts are alike. Beyond 50 counts are capped."""
+    model = build(backbone, "melt").eval()
+    whole = sequences_of(*[[1]] * times, *[[item] for item in range(2, V + 1)])
+    model.on_epoch_start(context_of(model, whole, epoch=10))
+    assert model.item_threshold == 1
+    plain, context = (
+        backbone_of(model, build, backbone).eval(),
+        sequences_of([1, V + 1] if backbone == "bert4rec" else [1]),
+    )
+    f = encode(plain, context)[-1]
+    weight = math.sin(math.pi / 2 * 10 / 40 + math.pi / 100 * (min(times, 1 + 50) - 1 - 1))
+    error = model.item_map(f + model.user_map(f)) - model.table.weight[1]
+    torch.testing.assert_close(model._item_loss(90), weight * error.square().mean())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_contexts_of_items_are_no_longer_than_what_is_read(build, uneven, monkeypatch, backbone):
+    data, lengths = uneven[1], []
+    torch.manual_seed(0)
+    model = build(backbone, "melt", {"methods.melt.replace_every": 1})
+    model.on_epoch_start(context_of(model, data.train))
+    real = MELT._last
+    monkeypatch.setattr(MELT, "_last", lambda self, part: lengths.append(part.lengths.max()) or real(self, part))
+    assert torch.isfinite(model._item_loss(90))
+    assert max(lengths) == T
+    before = model.table.weight.clone()
+    model.on_epoch_start(context_of(model, data.train, epoch=1))
+    assert (model.table.weight != before).any()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_head_user_reads_more_items_than_the_threshold(build, backbone):
+    model, whole = build(backbone, "melt"), sequences_of([1, 2, 3], [4, 5, 6])
+    model.on_epoch_start(context_of(model, whole, epoch=40))
+    batch = make_batch(model.backbone, whole, torch.arange(2), V, T)
+    for threshold, taught in ((2, True), (3, False)):
+        model.user_threshold.fill_(threshold)
+        assert bool(model._user_loss(batch, encode(model, batch.inputs)) > 0) == taught
