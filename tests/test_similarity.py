@@ -103,6 +103,11 @@ def test_only_the_nearest_are_kept():
     np.testing.assert_allclose(np.sort(short)[1:, -4:], np.sort(whole)[1:, -4:], rtol=1e-6)
 
 
+def test_of_equal_items_the_first_are_kept():
+    train = Sequences.of_lists([[1, 2], [1, 3], [1, 4]])
+    assert cooccurrence(train, 4, 2).toarray()[1].nonzero()[0].tolist() == [2, 3]
+
+
 def test_text_similarity_starts_at_item_1_and_leaves_out_what_points_away():
     vectors = np.array([[1, 0], [1, 1], [-1, 0]], np.float32)
     expected = np.zeros((4, 4))

@@ -141,6 +141,8 @@ def test_the_nearest_are_weighted_by_cosine():
     near, weights = new_items.nearest_known(known, np.array([[3, 4]], np.float32), 2)
     assert near.tolist() == [[1, 0]]
     assert weights[0].tolist() == pytest.approx([0.8 / 1.4, 0.6 / 1.4])
+    _, three = new_items.nearest_known(known, np.array([[3, 4]], np.float32), 3)
+    assert three[0].tolist() == pytest.approx([0.8 / 1.4, 0.6 / 1.4, 0])  # what points away has no say
     _, equal = new_items.nearest_known(known[2:], np.array([[1, 0]], np.float32), 2)
     assert equal.tolist() == [[1.0]]
 
@@ -184,6 +186,8 @@ def test_texts_of_new_items_are_written_and_encoded_as_the_others_were(made, mon
     assert "brand is Nordhut" in asked[0]
     assert "category is unknown" in asked[0]
     assert more.items.tail(1)["count"].to_list() == [0]
+    assert more.items.tail(2)["tail"].to_list() == [True, True]
+    assert more.recommend(["p01"], k=1000).filter(item_id="new-1")["tail"].to_list() == [True]
 
 
 def test_nothing_new_changes_nothing_and_lists_of_attributes_are_joined(made, sequences, monkeypatch):
@@ -362,6 +366,21 @@ def test_lists_may_be_csv_and_histories_pandas(made, data, tmp_path):
     assert as_text.drop("score").rows() == pl.read_parquet(tmp_path / "lists.parquet").drop("score").rows()
     with pytest.raises(InputError, match=r"'lists.xlsx' ends neither in .parquet nor in .csv"):
         recommender.export(everyone, tmp_path / "lists.xlsx")
+
+
+def test_lists_are_made_of_whole_histories_in_their_order_with_repeats(made, data, tmp_path):
+    """Users' rows need not stand together."""
+    recommender, file, ids = made("base"), tmp_path / "lists.parquet", data.items["item_id"].to_list()
+    pasts = {"again": [*ids[:3], *ids[:2], ids[0]], "once": ids[:3], "long": ids[::-1][:30]}
+    rows = [(user, past[place]) for place in range(30) for user, past in pasts.items() if place < len(past)]
+    recommender.export(pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row"), file, k=5)
+    listed = pl.read_parquet(file)
+    for user, past in pasts.items():
+        own, alone = listed.filter(user_id=user), recommender.recommend(past, 5)
+        assert own["item_id"].to_list() == alone["item_id"].to_list()
+        assert own["score"].to_list() == pytest.approx(alone["score"].to_list(), abs=1e-4)
+    scores = [listed.filter(user_id=user)["score"].to_list() for user in ("again", "once")]
+    assert scores[0] != pytest.approx(scores[1], abs=1e-3)
 
 
 def test_ids_of_digits_may_be_numbers_in_histories(made, tmp_path):

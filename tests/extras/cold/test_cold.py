@@ -89,6 +89,27 @@ def test_negatives_were_never_touched_and_what_was_had_is_left_out(split, data):
             assert cases.targets.items[row] not in had
 
 
+def test_new_items_are_ranked_among_all_and_trained_ones_among_trained_ones(split):
+    trained, asked = split.data.n_items, split.data.validation
+    for cases in split.cases.values():
+        drawn = cases.targets.negatives
+        assert drawn.max() > trained
+        assert (drawn[drawn > 0] <= trained).any()
+    for user, item, drawn in zip(asked.users, asked.items, asked.negatives, strict=True):
+        assert not {*split.data.train[int(user)].tolist(), int(item)} & set(drawn.tolist())
+
+
+def test_a_case_is_the_last_new_item_of_its_half(split, data):
+    first, last = split.data.n_items + 1, split.n_items
+    middle = first + len(split.cold_items) // 2
+    for cases, low, high in zip(split.cases.values(), (first, middle), (middle - 1, last), strict=True):
+        for user, item in zip(cases.targets.users, cases.targets.items, strict=True):
+            own = original_user(data, split, user)
+            had = [*data.train[own].tolist(), *data.validation.items[data.validation.users == own].tolist()]
+            numbers = [split.order.tolist().index(old - 1) + 1 for old in had]
+            assert item == [number for number in numbers if low <= number <= high][-1]
+
+
 def test_too_small_a_share_is_an_error(tiny, data):
     with pytest.raises(InputError, match=r"'cold.share' holds out 0 of 48 items"):
         cold_split(data, tiny.changed({"cold.share": 0.001}))
@@ -167,6 +188,19 @@ def test_the_placement_is_chosen_on_one_half_and_tested_on_the_other():
     (test,) = found.tests.filter(metric="NDCG@10", group="overall").iter_rows(named=True)
     assert (test["method"], test["against"]) == ("a", "content")
     assert test["difference"] == pytest.approx(1 / np.log2(10) - 1 / np.log2(6))
+
+
+def test_a_placement_is_chosen_among_sampled_negatives():
+    ranks = {("x", "sampled"): 1.0, ("x", "full"): 9.0, ("x", "new"): 9.0}
+    ranks |= {("y", "sampled"): 2.0, ("y", "full"): 1.0, ("y", "new"): 1.0}
+    rows = [
+        {"method": method, "placed": placed, "seed": 0, "half": half, "protocol": protocol, "user": user, "rank": rank}
+        for (placed, protocol), rank in ranks.items()
+        for half in ("validation", "test")
+        for user in range(2)
+        for method in ("a", "content")
+    ]
+    assert cold.measure(pl.DataFrame(rows), "tiny", "sasrec").chosen["a"] == "x"
 
 
 def vector_of(text):

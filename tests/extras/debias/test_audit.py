@@ -11,6 +11,7 @@ from llmesr.experiments import Study
 from llmesr.extras.debias import audit
 from llmesr.paths import results
 from llmesr.report import diversity as report
+from llmesr.runs.store import TrainedRun
 
 KEY = "datasets.tiny.user_attributes"
 
@@ -63,6 +64,16 @@ def test_small_groups_and_unknown_users_are_left_out(data):
         audit.groups_of(alone, "club", KEY)
 
 
+def test_groups_are_those_of_the_users_with_a_validation_item(uneven, monkeypatch):
+    monkeypatch.setattr(audit, "FEWEST", 2)
+    data = uneven[1]
+    clubs = [f"club {user % 3}" for user in range(data.n_users)]
+    labels = audit.groups_of(replace(data, users=data.users.with_columns(club=pl.Series(clubs))), "club", KEY)
+    asked = data.validation.users.tolist()
+    assert asked != list(range(len(asked)))
+    assert labels.tolist() == [clubs[user] for user in asked]
+
+
 @pytest.mark.slow
 def test_the_audit_has_every_method_and_the_history(small, data, inputs):
     found = audit.run(small, data, inputs, without_variants(small))
@@ -83,6 +94,26 @@ def test_variants_with_an_adversary_are_audited_and_others_are_not(small, data, 
     kept = {name: variants[name] for name in ("full", "none-ips-0-5", "llmesr-adv-popularity")}
     found = audit.run(small, data, inputs, Study("debias", "", small, kept))
     assert set(found["method"]) == {"history", "user_text", "base", "llmesr-adv-popularity"}
+
+
+def test_a_run_is_ranked_among_what_its_users_have_not_had(small, data, inputs, monkeypatch):
+    untrained = lambda runs, title: [TrainedRun(run.build().eval(), {}, []) for run in runs]  # noqa: E731
+    monkeypatch.setattr(audit, "train_all", untrained)
+    *_, base = audit._audited(small, data, inputs, without_variants(small))
+    scores = base.states @ base.table.T
+    for row, (user, item) in enumerate(zip(data.validation.users, data.validation.items, strict=True)):
+        others = set(range(1, data.n_items + 1)) - {*data.train[int(user)].tolist(), int(item)}
+        assert base.ranks[row] == 1 + sum(scores[row, other - 1] > scores[row, item - 1] for other in others)
+
+
+def test_items_are_audited_by_how_popular_the_asked_ones_are(data):
+    tail = (data.items["tail"] == "tail_item").to_numpy()
+    ranks = np.where(tail[data.validation.items - 1], 1.0, 99.0)
+    table = np.random.default_rng(0).normal(size=(data.n_items, 3))
+    rows = list(audit._measure_all(audit.Audited("sasrec", "base", 0, None, table, ranks), data, {}))
+    assert {row["attribute"] for row in rows} == {"popularity"}
+    values = {(row["group"], row["metric"]): row["value"] for row in rows}
+    assert (values["tail", "NDCG@10"], values["head", "NDCG@10"], values["all", "gap"]) == (1, 0, 1)
 
 
 def test_without_user_attributes_there_is_a_header_and_a_sentence(small, data, inputs):

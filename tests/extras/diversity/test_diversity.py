@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from helpers import V
 from llmesr.errors import InputError
 from llmesr.extras import diversity
 from llmesr.extras.diversity import bandits
@@ -27,6 +28,11 @@ def misled():
     """Ten users who all want item 2, of which the recommender believes the least."""
     items = np.tile([1, 2, 3], (10, 1))
     return bandits.World(items, np.tile([0.5, 0.02, 0.3], (10, 1)), np.tile([0.02, 0.5, 0.1], (10, 1)), 3)
+
+
+def test_what_was_learned_of_an_item_is_its_mean_surplus_with_one_visit_more():
+    known = bandits.Learned(np.array([0, 0, 1, 9]), np.array([0, 0, 0.5, -3]))
+    assert known.mean(np.array([1, 2, 3])).tolist() == [0, 0.25, -0.3]
 
 
 def test_greedy_shows_what_it_believes_in_and_unlearns_what_nobody_clicks_on(misled):
@@ -144,6 +150,20 @@ def test_shares_and_popularity_are_means_over_the_history(small, data, inputs):
     assert users.popularity[3] == pytest.approx(users.catalogue.counts[history].mean())
 
 
+def test_lists_and_groups_are_those_of_the_users_with_a_validation_item(uneven, inputs):
+    settings, data = uneven
+    users = diversity.list_users(settings, data, inputs)
+    best = diversity.shortlist(ById(V), users, 5, 1)
+    assert users.users.tolist() != list(range(len(users.users)))
+    for row, user in enumerate(users.users.tolist()):
+        had = data.train[user].tolist()
+        assert users.histories[row].tolist() == had
+        assert users.groups["tail_user"][row] == (data.users["tail"][user] == "tail_user")
+        assert users.popularity[row] == pytest.approx(users.catalogue.counts[had].mean())
+        left = [item for item in range(V, 0, -1) if item not in had]
+        assert best.items[row][np.isfinite(best.relevance[row])].tolist() == left[:5]
+
+
 def test_groups_have_the_means_of_their_users_by_hand(small, data, inputs):
     """Lists that hold the target at the top for tail users, and nowhere for head users."""
     users = diversity.list_users(small, data, inputs)
@@ -154,6 +174,19 @@ def test_groups_have_the_means_of_their_users_by_hand(small, data, inputs):
     assert rows["tail_user", "NDCG@2"] == rows["tail_user", "HR@2"] == 1
     assert rows["head_user", "NDCG@2"] == 0
     assert rows["overall", "HR@2"] == pytest.approx(tail.mean())
+
+
+def test_exposure_and_serendipity_by_hand(small, data, inputs):
+    """Lists of two that hold the target: all hit, and surprise where the two best-sellers are not the target."""
+    users, counts = diversity.list_users(small, data, inputs), data.items["count"].to_list()
+    lists = np.stack([users.targets, users.targets % V + 1], 1)
+    rows = {row["metric"]: row["value"] for row in diversity.measure(lists, users) if row["group"] == "overall"}
+    best_sellers = sorted(range(1, V + 1), key=lambda item: -counts[item - 1])[:2]
+    assert 0 < rows["serendipity"] < 1
+    assert rows["serendipity"] == pytest.approx(np.mean([target not in best_sellers for target in users.targets]))
+    tail = (data.items["tail"] == "tail_item").to_numpy()
+    assert tail.mean() != pytest.approx(0.5, abs=0.05)
+    assert rows["tail exposure"] == pytest.approx(tail[lists - 1].mean())
 
 
 def test_what_reranking_trades_by_hand():

@@ -1,6 +1,7 @@
 """Lists beyond hits: measures by hand, and re-rankers that do what their formulas say."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from llmesr.extras.diversity import measures
 from llmesr.extras.diversity import rerank as module
 from llmesr.extras.diversity.measures import Catalogue, categories_of
-from llmesr.extras.diversity.rerank import RERANKERS, Candidates, candidates, dpp, mmr, reranked
+from llmesr.extras.diversity.rerank import (
+    RERANKERS,
+    Candidates,
+    calibrated,
+    candidates,
+    dpp,
+    less_popular,
+    mmr,
+    reranked,
+)
 
 UNIT = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
 """Of items 1 to 4; 4 reads like 1."""
@@ -138,6 +148,31 @@ def test_fast_dpp_is_the_greedy_choice_by_determinants(seed, trade):
             return np.linalg.det(kernel[np.ix_(some, some)])
 
         assert listed.tolist() == found.items[row, greedily(8, 4, value)].tolist()
+
+
+@given(st.integers(0, 30), st.floats(0.05, 0.95))
+def test_calibration_is_the_formula(seed, trade):
+    """λ times the mean relevance of the list, minus (1 − λ) KL(history ‖ list)."""
+    found, shop = some_candidates(seed), shop_of(seed)
+    for row, listed in enumerate(calibrated(found, 4, trade, shop)):
+        shares, relevance = shop.categories[found.items[row]], found.relevance[row]
+
+        def value(chosen, place, shares=shares, relevance=relevance, history=found.histories[row]):
+            some = [*chosen, place]
+            mixed = 0.99 * shares[some].mean(0) + 0.01 * history
+            return trade * relevance[some].mean() - (1 - trade) * (history * np.log(history / mixed)).sum()
+
+        assert listed.tolist() == found.items[row, greedily(8, 4, value)].tolist()
+
+
+def test_popularity_is_taken_off_by_hand():
+    """log(1 + count) of counts 7, 3, 1 and 0 is as 3, 2, 1 and 0, so popularity is 1, 2/3, 1/3 and 0."""
+    shop = replace(SHOP, counts=np.array([10**6, 7, 3, 1, 0]))
+    found = Candidates(np.array([[1, 2, 3, 4]]), np.array([[1.0, 0.9, 0.8, 0.1]]), np.zeros((1, 2)))
+    # a weight of 1/2: half of 0, 0.23, 0.47 and 0.1; of 3/4: 0.5, 0.51, 0.52 and 0.08; of 0.8: 0.6, 0.59, 0.57 and 0.08
+    assert less_popular(found, 4, 0.5, shop).tolist() == [[3, 2, 4, 1]]
+    assert less_popular(found, 4, 0.75, shop).tolist() == [[3, 2, 1, 4]]
+    assert less_popular(found, 4, 0.8, shop).tolist() == [[1, 2, 3, 4]]
 
 
 def test_greedy_dpp_finds_the_largest_determinant_where_two_are_chosen_from_orthogonal_ones():
