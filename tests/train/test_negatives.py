@@ -35,13 +35,13 @@ def test_a_user_who_had_everything_gets_anything():
     assert set(drawn[50:].tolist()) == {2, 3}
 
 
-def test_what_is_drawn_again_is_drawn_evenly_too():
-    """Of 30 items all but the last two were had: nearly every item is one that was drawn again."""
+@pytest.mark.parametrize(("had", "n_items"), [(1, 3), (28, 30)])
+def test_what_is_left_is_drawn_evenly_at_once_and_again(had, n_items):
+    """Two items are left: of three items one draw in three is drawn again, of thirty nearly all are."""
     torch.manual_seed(0)
-    drawn = NegativeSampler(sequences_of(list(range(1, 29))), 30).draw(torch.zeros(4000, dtype=torch.int64), 1)
-    assert torch.bincount(drawn.flatten(), minlength=31)[29:] / 4000 == pytest.approx(
-        torch.tensor([0.5, 0.5]), abs=0.04
-    )
+    sampler = NegativeSampler(sequences_of(list(range(1, had + 1))), n_items)
+    drawn = sampler.draw(torch.zeros(4000, dtype=torch.int64), 1).flatten()
+    assert torch.bincount(drawn)[had + 1 :] / 4000 == pytest.approx(torch.tensor([0.5, 0.5]), abs=0.04)
 
 
 def test_negatives_for_all_are_drawn_by_popularity():

@@ -166,8 +166,8 @@ def test_calibration_is_the_formula(seed, trade):
 
 
 def test_popularity_is_taken_off_by_hand():
-    """log(1 + count) of counts 7, 3, 1 and 0 is as 3, 2, 1 and 0, so popularity is 1, 2/3, 1/3 and 0."""
-    shop = replace(SHOP, counts=np.array([10**6, 7, 3, 1, 0]))
+    """log(1 + count) of counts 31, 15, 7 and 3 is as 5, 4, 3 and 2, so popularity is 1, 2/3, 1/3 and 0."""
+    shop = replace(SHOP, counts=np.array([10**6, 31, 15, 7, 3]))
     found = Candidates(np.array([[1, 2, 3, 4]]), np.array([[1.0, 0.9, 0.8, 0.1]]), np.zeros((1, 2)))
     # a weight of 1/2: half of 0, 0.23, 0.47 and 0.1; of 3/4: 0.5, 0.51, 0.52 and 0.08; of 0.8: 0.6, 0.59, 0.57 and 0.08
     assert less_popular(found, 4, 0.5, shop).tolist() == [[3, 2, 4, 1]]
