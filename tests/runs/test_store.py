@@ -158,6 +158,15 @@ def test_the_attribute_that_is_called_sensitive_matters_to_an_adversary_alone(ru
         assert (runs[0].fingerprint == runs[1].fingerprint) == same
 
 
+def test_which_items_are_of_the_tail_matters_to_an_adversary_of_popularity_alone(run_of, data):
+    """They are what it guesses, and `tail_item_below` of the dataset says which they are."""
+    other = replace(data, items=data.items.with_columns(tail=pl.col("tail").reverse()))
+    assert other.items["tail"].to_list() != data.items["tail"].to_list()
+    for changes, same in (({}, True), ({"train.adversary": "popularity"}, False)):
+        run = run_of(changes=changes)
+        assert (replace(run, data=other).fingerprint == run.fingerprint) == same
+
+
 # --- code ---
 
 
