@@ -353,7 +353,7 @@ def rows(*pairs):
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/html"])
-def test_an_answer_that_cannot_be_right_is_named_and_not_kept(tiny, endpoint, monkeypatch, content_type, body, problem):
+def test_a_wrong_answer_is_named_and_not_kept(root, tiny, endpoint, monkeypatch, content_type, body, problem):
     monkeypatch.setattr(Endpoint, "content_type", content_type)
     monkeypatch.setattr(Endpoint, "body", body)
     mine = tiny.changed(
@@ -433,7 +433,7 @@ def test_an_endpoint_that_is_too_slow_is_named(endpoint, monkeypatch):
         list(api_encoder.encode(["a"], slow))
 
 
-def test_a_revision_is_another_encoder_for_the_cache(endpoint, tiny):
+def test_a_revision_is_another_encoder_for_the_cache(root, endpoint, tiny):
     mine = tiny.changed(
         {"embed.encoders.mine": endpoint.model_dump(), "embed.encoder": "mine", "embed.normalize": False}
     )

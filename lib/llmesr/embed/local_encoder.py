@@ -43,7 +43,8 @@ def identity(settings: LocalEncoder) -> str:
         model = hashlib.sha256(digests.encode()).hexdigest()
     told = {"model": model, "dtype": dtype(settings)}
     if settings.adapter:
-        told["adapter"] = sha256(_adapter(settings) / ADAPTER_WEIGHTS)
+        folder = _adapter(settings)  # its settings say how much its weights weigh
+        told["adapter"] = "".join(sha256(file) for file in sorted(folder.glob("adapter_*")))
     return settings.model_copy(update=told).model_dump_json(exclude_none=True)
 
 

@@ -85,10 +85,8 @@ class Run:
             parts.append(str(self.settings.prepare.negatives))
         parts += [code_of(METHODS[self.method], BACKBONES[self.backbone]), _digest_of(self.data, self.inputs)]
         if self.settings.train.adversary != "none":
-            parts += [
-                _digest([np.array(self.data.users.hash_rows(seed=0))]),
-                str(self.settings.data.sensitive_attribute),
-            ]
+            labels = [self.data.users.hash_rows(seed=0).to_numpy(), self.data.items["tail"].hash(seed=0).to_numpy()]
+            parts += [_digest(labels), str(self.settings.data.sensitive_attribute)]
         if self.start:
             parts.append(self.start.fingerprint)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()

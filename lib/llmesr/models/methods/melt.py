@@ -102,7 +102,7 @@ class MELT(Method):
         self._sequences, self._contexts = sequences, occurrences(sequences, self.mask_id - 1)
         self.item_threshold = int(self._contexts.lengths[1:].double().quantile(self.settings.quantile))
         # no more than what is read counts; without head users, or with R = 1 only, there is no map to learn
-        readable = sequences.lengths.clamp(max=self.max_length)
+        readable = sequences.lengths.clamp(max=self.max_length - self._appended)
         threshold = int(readable.double().quantile(self.settings.quantile))
         self.user_threshold.fill_(threshold if 2 <= threshold < readable.max() else 0)
 
@@ -113,7 +113,7 @@ class MELT(Method):
 
     def _user_loss(self, batch: Batch, states: Tensor) -> Tensor:
         """Learn to tell a head user's whole history from R of its latest items: w_u ‖W_U f(R latest) − f(all)‖²."""
-        whole = self._sequences.lengths[batch.represented].clamp(max=self.max_length)
+        whole = self._sequences.lengths[batch.represented].clamp(max=self.max_length - self._appended)
         head = (whole > self.user_threshold).nonzero().squeeze(1)
         if not len(head) or self.user_threshold == 0:
             return states.new_zeros(())
