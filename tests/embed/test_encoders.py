@@ -199,6 +199,16 @@ def test_an_adapter_is_known_by_its_content_wherever_it_lies(tmp_path):
     assert identity("there", b"one") == one
 
 
+def test_how_much_an_adapter_weighs_is_part_of_what_it_is_known_by(tmp_path):
+    """What its weights are multiplied by, `lora_alpha` over the rank, stands in its settings beside them."""
+    encoder, found = LocalEncoder(model="somebody/some-model", dtype="float32", adapter=str(tmp_path)), set()
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    for alpha in (8, 16):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": alpha}))
+        found.add(local_encoder.identity(encoder))
+    assert len(found) == 2
+
+
 def test_other_weights_under_the_same_name_are_encoded_anew(copied, data, tiny, monkeypatch):
     asked = []
 
