@@ -208,3 +208,15 @@ def test_a_head_user_reads_more_items_than_the_threshold(build, backbone):
     for threshold, taught in ((2, True), (3, False)):
         model.user_threshold.fill_(threshold)
         assert bool(model._user_loss(batch, encode(model, batch.inputs)) > 0) == taught
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_head_user_is_not_enhanced_where_nearly_all_that_is_read_is_the_threshold(build, backbone):
+    """Of eight users with 3 items and two with 6 the threshold is 3; a cloze of T = 4 reads 3 items and [MASK]."""
+    short, whole = {"data.max_length": 4}, sequences_of(*[[1, 2, 3]] * 8, [1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1])
+    model = build(backbone, "melt", short)
+    model.max_length = 4
+    model._find_thresholds(whole)
+    head = whole.take(torch.tensor([8, 9]))
+    plain = Scorer.of(backbone_of(model, build, backbone, short), V, 4).states(head)
+    torch.testing.assert_close(Scorer.of(model, V, 4).states(head), plain)
