@@ -1,6 +1,7 @@
 """Items that training never saw: nothing of them is left to learn from, and they are ranked as they should be."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +15,7 @@ from llmesr.extras import cold
 from llmesr.extras.cold import NearestOfHistory, cold_split
 from llmesr.models import scoring
 from llmesr.models.scoring import Scores
+from llmesr.models.whitening import whiten
 from llmesr.paths import results
 from llmesr.report import cold as report
 from llmesr.sequences import Sequences
@@ -133,6 +135,16 @@ def test_content_is_the_largest_cosine_to_an_item_of_the_history():
     vectors = np.array([[1, 0], [0, 2], [3, 4]], np.float32)
     scores = NearestOfHistory(vectors)(sequences_of([1, 2], [2]))
     assert scores.tolist() == [[0, 1, 1, pytest.approx(0.8)], [0, 0, 1, pytest.approx(0.8)]]
+
+
+def test_texts_are_whitened_by_the_trained_ones_alone(split):
+    trained, texts = split.data.n_items, np.random.default_rng(0).normal(size=(split.n_items, 6)).astype(np.float32)
+    texts[trained:] = 3 * texts[trained:] + 2  # new ones lie elsewhere
+    inputs = SimpleNamespace(item_embeddings=np.pad(texts[:trained], ((1, 0), (0, 0))))
+    ranked = pl.concat(cold._rank_references(split, inputs, texts[trained:], 0.8))
+    scores = NearestOfHistory(whiten(texts, power=0.8, of=texts[:trained]))
+    expected = pl.concat(cold._rank(split, scores, {"method": cold.WHITENED, "placed": "", "seed": 0}))
+    assert ranked.filter(method=cold.WHITENED).equals(expected)
 
 
 class Fixed(Scores):

@@ -64,6 +64,13 @@ def test_small_groups_and_unknown_users_are_left_out(data):
         audit.groups_of(alone, "club", KEY)
 
 
+def test_a_group_of_just_as_many_users_as_it_must_have_is_told_apart(data):
+    clubs = ["one too few"] * (audit.FEWEST - 1) + ["enough"] * audit.FEWEST
+    clubs += ["many"] * (data.n_users - len(clubs))
+    labels = audit.groups_of(replace(data, users=data.users.with_columns(club=pl.Series(clubs))), "club", KEY)
+    assert set(labels) == {"", "enough", "many"}
+
+
 def test_groups_are_those_of_the_users_with_a_validation_item(uneven, monkeypatch):
     monkeypatch.setattr(audit, "FEWEST", 2)
     data = uneven[1]
