@@ -15,8 +15,8 @@ from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import from_root, shown
 from llmesr.prepare import clean, prepared
-from llmesr.prepare.sources import Raw, load_raw, recognised, table
-from llmesr.report.plotting import label
+from llmesr.prepare.dataset import OF_ITEMS
+from llmesr.prepare.sources import Raw, load_raw, recognised, table, tables
 from llmesr.settings import Settings, load
 
 CARD = (
@@ -69,8 +69,9 @@ def report(settings: Settings) -> Iterator[str]:
     yield f"read as format '{form}'\n"
     raw = load_raw(settings.folder, settings.data)
     yield from _of_raw(raw)
-    yield from _of_filters(raw, settings)
-    _, card = prepared(settings, raw)
+    kept = clean(raw, settings.data)
+    yield from _of_filters(raw, kept, settings)
+    _, card = prepared(settings, raw, kept)
     yield "what later stages get"
     yield from (f"  {card[key]:,} {what}" for key, what in CARD)
     yield from _to_set(raw, settings, card)
@@ -82,7 +83,7 @@ def _of_raw(raw: Raw) -> Iterator[str]:
     first, last = (_moment(time) for time in (rows["timestamp"].min(), rows["timestamp"].max()))
     yield f"interactions: {rows.height:,} of {users:,} users with {items:,} items, from {first} to {last}"
     yield from _first_rows(rows.select("user_id", "item_id", "timestamp"))
-    attributes = [name for name in raw.items.columns if name not in ("item_id", "title")]
+    attributes = [name for name in raw.items.columns if name not in OF_ITEMS]
     yield f"items: {raw.items.height:,}, attributes for the prompt: {', '.join(attributes) or 'none'}"
     yield from _first_rows(raw.items)
     if raw.users is not None:
@@ -94,14 +95,15 @@ def _of_raw(raw: Raw) -> Iterator[str]:
 def _first_rows(frame: pl.DataFrame) -> Iterator[str]:
     yield "  " + " | ".join(frame.columns)
     for row in frame.head(3).iter_rows():
-        yield "  " + " | ".join("–" if cell is None else label(str(cell)) for cell in row)
+        yield "  " + " | ".join(
+            "–" if cell is None else tables.cut_short(" ".join(str(cell).split()), 40) for cell in row
+        )
     yield ""
 
 
-def _of_filters(raw: Raw, settings: Settings) -> Iterator[str]:
+def _of_filters(raw: Raw, kept: pl.DataFrame, settings: Settings) -> Iterator[str]:
     data, rows = settings.data, raw.interactions
     distinct = rows.select("user_id", "item_id").unique().height
-    kept = clean(raw, data)
     repeats = f", of which {rows.height - distinct:,} repeat an earlier one of the same user and item"
     yield f"kept: {kept.height:,} of {rows.height:,} interactions{repeats if rows.height > distinct else ''}"
     for name, least in (("user", data.min_user), ("item", data.min_item)):
@@ -115,7 +117,7 @@ def _to_set(raw: Raw, settings: Settings, card: dict) -> Iterator[str]:
     if data.repeats == "keep" and card["repeat_share"] > 0:
         found.append(f"repeats: first            # {card['repeat_share']:.0%} of interactions are repeats")
     if data.category is None:
-        counts = {name: raw.items[name].n_unique() for name in raw.items.columns if name not in ("item_id", "title")}
+        counts = {name: raw.items[name].n_unique() for name in raw.items.columns if name not in OF_ITEMS}
         fitting = sorted((n, name) for name, n in counts.items() if 3 <= n <= max(60, raw.items.height // 20))
         if fitting:
             found.append(f"category: {fitting[0][1]}   # {fitting[0][0]} values, for maps and diversity")

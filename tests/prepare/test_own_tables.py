@@ -6,7 +6,7 @@ import json
 import polars as pl
 import pytest
 from llmesr.errors import MOST, InputError
-from llmesr.prepare.sources import load_raw, table
+from llmesr.prepare.sources import load_raw
 from llmesr.settings import DatasetSettings
 
 ITEMS = "item_id,title\na,Apple\nb,Banana\nc,Cherry\n"
@@ -429,14 +429,9 @@ def test_a_film_called_unknown_keeps_its_title(folder):
     assert raw.items["title"][0] == "Unknown"
 
 
-def test_the_reader_of_delimited_text_is_quick(folder):
-    """A million rows would take some seconds; here ten thousand may not take one."""
-    rows = [(f"u{i % 100}", "abc"[i % 3], i) for i in range(10_000)]
-    assert table.load(folder(interactions__csv=csv(rows=rows), items__csv=ITEMS), DatasetSettings())[0].height == 10_000
-
-
 @pytest.mark.parametrize(
     "content", ["user_id,item_id,timestamp\n", ",user_id,item_id,timestamp\n", "user_id,item_id\n"]
 )
-def test_a_table_without_rows_is_no_raw_error(folder, content):
-    assert read(folder(interactions__csv=content, items__csv=ITEMS)).interactions.is_empty()
+def test_a_table_without_rows_is_named(folder, content):
+    with pytest.raises(InputError, match=r"holds no interactions: its table has no rows"):
+        read(folder(interactions__csv=content, items__csv=ITEMS))

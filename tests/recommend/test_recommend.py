@@ -454,9 +454,11 @@ def test_a_method_that_is_not_the_same_when_loaded_is_refused_at_saving(made, tm
 
     monkeypatch.setattr(METHODS["base"], "__init__", init)
     monkeypatch.setattr(METHODS["base"], "item_vectors", item_vectors)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("somebody's own")
     with pytest.raises(InputError, match=r"'base' is not the same when it is loaded again .*persistent buffers"):
         made("base").save(tmp_path / "mine")
-    assert not (tmp_path / "mine").exists()
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["diary.txt"]
 
 
 def test_a_method_that_scores_otherwise_is_never_scored_by_products():

@@ -178,7 +178,7 @@ def test_names_of_datasets():
             sources(name)
 
 
-def test_the_pages_of_names_are_json(publisher, tmp_path):
+def test_the_checksum_of_what_was_fetched_is_kept(publisher, tmp_path):
     fetch("shop", [Source(f"{publisher}/ratings.csv")], tmp_path)
     kept = json.loads((tmp_path / "shop" / ".checksums.json").read_text())
     assert kept == {"ratings.csv": hashlib.md5(CONTENT).hexdigest()}

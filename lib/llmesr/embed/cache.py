@@ -39,7 +39,7 @@ def encode_cached(
     """
     keys = [_key(identity, text) for text in texts]
     distinct = dict(zip(keys, texts, strict=True))
-    width_key = _key(identity, "")[::-1]  # no text's
+    width_key = f"width {_key(identity, '')}"  # no text's
     try:
         with Cache(str(folder), eviction_policy="none", size_limit=2**40) as cache:
             kept = {key: vector for key in distinct if (vector := _vector(cache.get(key))) is not None}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from llmesr.errors import InputError
+from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.prepare.text import without_markup
 from llmesr.sequences import Sequences
 
 UNKNOWN = "unknown"
-NOT_ATTRIBUTES = {"item", "item_id", "title", "count", "tail", "group"}
 
 
 def plain_text(value: object, characters: int) -> str:
@@ -38,7 +38,7 @@ def item_prompts(items: pl.DataFrame, template: str, characters: int) -> list[st
     Raises:
         InputError: the template names a column that the items do not have.
     """
-    attributes = [column for column in items.columns if column not in NOT_ATTRIBUTES]
+    attributes = [column for column in items.columns if column not in OF_ITEMS]
     named = fields(template)
     if unknown := named - set(attributes) - {"title", "attributes"}:
         raise InputError(

@@ -24,7 +24,8 @@ def run(settings: Settings) -> Dataset:
         InputError: bad raw files, or nothing is left after filtering.
     """
     with kept_notes() as notes:
-        frames, card = prepared(settings, load_raw(settings.folder, settings.data))
+        raw = load_raw(settings.folder, settings.data)
+        frames, card = prepared(settings, raw, clean(raw, settings.data))
     folder = artifact(settings.dataset, "prepare")
     for part, frame in frames.items():
         dataset.save_frame(frame, folder / f"{part}.parquet")
@@ -32,13 +33,17 @@ def run(settings: Settings) -> Dataset:
     return dataset.load(settings.dataset)
 
 
-def prepared(settings: Settings, raw: Raw) -> tuple[dict[str, pl.DataFrame], dict]:
+def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], dict]:
     """Do everything but read the files and write the results: the frames by their names, and the card.
+
+    Args:
+        settings: of the dataset.
+        raw: what was read.
+        kept: the interactions that `clean` left.
 
     Raises:
         InputError: nothing is left after filtering, or the split leaves no user to be judged.
     """
-    kept = clean(raw, settings.data)
     if kept.is_empty():
         raise InputError(
             f"{shown(settings.folder)}: no interaction is left after filtering "

@@ -76,6 +76,8 @@ def targets(frame: pl.DataFrame) -> Targets:
     return Targets(frame["user"].to_numpy(), frame["item"].to_numpy(), negatives)
 
 
+OF_ITEMS = ("item", "item_id", "title", "count", "tail", "group")
+"""Columns of items that are no attributes."""
 NOT_ATTRIBUTES = ("user", "user_id", "length", "tail", "group")
 """Columns of users that the pipeline made."""
 

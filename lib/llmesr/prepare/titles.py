@@ -5,10 +5,12 @@ import re
 import polars as pl
 
 from llmesr.notes import note
+from llmesr.prepare.text import without_markup
 
 PLACEHOLDERS = ("unknown", "unknown title", "nan", "n/a", "na", "none", "null", "untitled", "no title", "not available")
 """Words that stand for a missing title when several items have them, in lower case."""
-TAGS = re.compile(r"<[/!]?[A-Za-z][^>]*(>|$)|<!--.*?(-->|$)", re.S)
+UNCLOSED = re.compile(r"<[A-Za-z/!][^<>]*$")
+"""A tag that never ends, as some products have for a title."""
 SCRIPT = r"getTime\(|function\s*\(|document\.|window\.|\bvar \w+\s*=|[.#]\w[\w\s.#-]*\{[^}]*:"
 
 
@@ -20,7 +22,7 @@ def usable(items: pl.DataFrame) -> pl.DataFrame:
     """
     title = pl.col("title").str.strip_chars()
     placeholder = title.str.to_lowercase().is_in(PLACEHOLDERS)
-    bare = items["title"].map_elements(lambda text: TAGS.sub(" ", text).strip(), return_dtype=pl.String)
+    bare = items["title"].map_elements(lambda text: without_markup(UNCLOSED.sub("", text)), return_dtype=pl.String)
     reasons = items.select(
         markup=(bare == "") & (title != ""),
         script=title.str.contains(SCRIPT),

@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 
 from llmesr.notes import note
+from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.prepare.split import Split
 from llmesr.settings import Settings
 
 ADDRESS = r"^(https?://|www\.)\S+$"
 IDS = r"^[A-Za-z]{0,3}[\d-]{4,}[A-Za-z]?$"
-MADE = {"item", "item_id", "title", "count", "tail", "group"}
-"""Columns of items that are no attributes."""
 
 
 def of_repeats(split: Split, interactions: pl.DataFrame, settings: Settings) -> dict[str, float | int]:
@@ -50,7 +49,7 @@ def of_negatives(validation: pl.DataFrame, test: pl.DataFrame, wanted: int) -> d
 
 def of_texts(items: pl.DataFrame) -> dict[str, int]:
     """Count items whose whole text is that of another one, and name attributes that say nothing to a language model."""
-    attributes = [name for name in items.columns if name not in MADE]
+    attributes = [name for name in items.columns if name not in OF_ITEMS]
     texts = items.select(pl.col("title", *attributes).cast(pl.String))
     shared = int(texts.is_duplicated().sum())
     if shared > items.height / 20:

@@ -129,6 +129,12 @@ def save(package: Package, folder: Path) -> None:
     save_json(card, folder / "card.json")
 
 
+def remove(folder: Path) -> None:
+    """Delete what `save` wrote, and nothing else that may lie there."""
+    for name in (*FILES, "card.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def load(folder: Path) -> Package:
     """Read a package.
 

@@ -1,6 +1,5 @@
 """Recommendations to use: a trained run that needs nothing else, asked by the ids that the shop knows."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from llmesr import embed
-from llmesr.embed.prompts import NOT_ATTRIBUTES, item_prompts
+from llmesr.embed.prompts import item_prompts
 from llmesr.errors import InputError
 from llmesr.models.scoring import Scorer, inference, without
 from llmesr.prepare import titles
+from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.prepare.sources import table, tables
 from llmesr.recommend import export, new_items, package
 from llmesr.recommend.explain import Explanation
@@ -66,7 +66,7 @@ class Recommender(Package):
         except InputError as error:
             same, problem = False, str(error)
         if not same:
-            shutil.rmtree(folder)
+            package.remove(Path(folder))
             raise InputError(
                 f"the method '{self.settings.method.name}' is not the same when it is loaded again ({problem}): of its "
                 "`ModelInputs` only `item_embeddings` and `views` are then the trained ones; keep what else it needs "
@@ -112,7 +112,7 @@ class Recommender(Package):
         Raises:
             InputError: the history is empty, or names an item that is not in the catalogue, or k is no number of items.
         """
-        _check_number(k, "k")
+        _check_number(k)
         sequences = self._sequences([history])
         scores = without(self.scorer(sequences), sequences if exclude_seen else None)[0]
         best = scores.topk(min(k, int(scores.isfinite().sum())))
@@ -151,7 +151,7 @@ class Recommender(Package):
         Raises:
             InputError: the item is not in the catalogue, or k is no number of items.
         """
-        _check_number(k, "k")
+        _check_number(k)
         row = self._row(item)
         cosines = self._cosines(row)
         cosines[row - 1] = -torch.inf
@@ -207,7 +207,7 @@ class Recommender(Package):
             InputError: a column or an id is missing, an item is not in the catalogue, k is no number of items, or the
                 file has another ending or cannot be written.
         """
-        _check_number(k, "k")
+        _check_number(k)
         histories = polars_frame(histories, "the histories")
         return export.write(self.scorer, self.items["item_id"], histories, Path(file), k)
 
@@ -235,9 +235,9 @@ class Recommender(Package):
         return listed.with_columns(pl.Series(called, values.tolist())).with_row_index("rank", offset=1)
 
 
-def _check_number(k: int, name: str) -> None:
+def _check_number(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"{name} is {k!r}: give a whole number of items, 1 or more")
+        raise InputError(f"k is {k!r}: give a whole number of items, 1 or more")
 
 
 def _like_the_catalogue(items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
@@ -246,7 +246,7 @@ def _like_the_catalogue(items: pl.DataFrame, catalogue: pl.DataFrame) -> pl.Data
     Raises:
         InputError: an id is missing, comes twice or is there already, an item has no text, or a column is unknown.
     """
-    attributes = [column for column in catalogue.columns if column not in NOT_ATTRIBUTES]
+    attributes = [column for column in catalogue.columns if column not in OF_ITEMS]
     given = polars_frame(items, "the new items")
     given = given.drop([name for name in ("count", "tail") if name in given.columns])
     items = titles.usable(table.checked_items(tables.table_of(given, "the table of new items")))

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
+from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.report.plotting import alone, label
 
 CATEGORIES = 8
@@ -34,8 +35,7 @@ def category(items: pl.DataFrame, chosen: str | None) -> tuple[str, np.ndarray]:
     Returns:
         the column's name and each item's category, `other` for the rare ones.
     """
-    taken = {"item", "item_id", "title", "count", "tail", "group"}
-    counts = {name: items[name].n_unique() for name in items.columns if name not in taken}
+    counts = {name: items[name].n_unique() for name in items.columns if name not in OF_ITEMS}
     rich = sorted((count, name) for name, count in counts.items() if count >= CATEGORIES)
     name = [*([chosen] if chosen in counts else []), *(name for _, name in rich), *counts, "title"][0]
     values = items[name].cast(pl.String).fill_null(OTHER).alias("kind")

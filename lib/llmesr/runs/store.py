@@ -229,18 +229,18 @@ def _imports(file: Path) -> tuple[Path, ...]:
             modules |= {f"{node.module}.{name.name}" for name in node.names}
         elif isinstance(node, ast.Import):
             modules |= {name.name for name in node.names}
-    found = filter(None, (_file_of_module(name) for name in modules if name.split(".")[0] == "llmesr"))
+    found = [_file_of_module(name) for name in modules if name.split(".")[0] == "llmesr"]
     return tuple(file for file in found if not file.relative_to(PACKAGE).as_posix().startswith(NOT_LEARNING))
 
 
-def _file_of_module(name: str) -> Path | None:
+def _file_of_module(name: str) -> Path:
     """Find the file that defines `llmesr.a.b.c`: that module, or the one that has the name c."""
     parts = name.split(".")[1:]
-    for end in range(len(parts), -1, -1):
+    for end in range(len(parts), 0, -1):
         for file in (PACKAGE.joinpath(*parts[:end]).with_suffix(".py"), PACKAGE.joinpath(*parts[:end], "__init__.py")):
-            if file.is_file() and file.is_relative_to(PACKAGE):
+            if file.is_file():
                 return file
-    return None
+    return PACKAGE / "__init__.py"
 
 
 @cache

@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from llmesr.embed.prompts import NOT_ATTRIBUTES
 from llmesr.errors import InputError
 from llmesr.evaluate.references import REFERENCES, UNTRAINED
 from llmesr.extras.diversity import bandits, measures
@@ -17,7 +16,7 @@ from llmesr.metrics import hit_rate, ndcg
 from llmesr.models.inputs import ModelInputs
 from llmesr.models.scoring import Scorer, Scores, users_at_once, without
 from llmesr.paths import replacing, results
-from llmesr.prepare.dataset import Dataset
+from llmesr.prepare.dataset import OF_ITEMS, Dataset
 from llmesr.runs.matrix import matrix_runs
 from llmesr.runs.pool import train_all
 from llmesr.sequences import Sequences
@@ -59,7 +58,7 @@ def list_users(settings: Settings, data: Dataset, inputs: ModelInputs) -> ListUs
         InputError: the items have no such column of categories.
     """
     column, train = settings.data.category, data.train
-    attributes = [name for name in data.items.columns if name not in NOT_ATTRIBUTES]
+    attributes = [name for name in data.items.columns if name not in OF_ITEMS]
     if column is not None and column not in attributes:
         raise InputError(
             f"key 'datasets.{settings.dataset}.category' is '{column}', which is not among the items' attributes "

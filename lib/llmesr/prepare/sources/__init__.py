@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
 from llmesr.prepare import titles
@@ -70,6 +71,8 @@ def load_raw(folder: Path, recipe: DatasetSettings) -> Raw:
         note(f"{shown(folder)} holds the files of '{known}' and is read as that ('format: {known}' says it for good)")
         name = known
     raw = Raw(*FORMATS[name](folder, recipe))
+    if raw.interactions.is_empty():
+        raise InputError(f"{shown(folder)} holds no interactions: its table has no rows")
     raw = replace(raw, items=titles.usable(raw.items))
     if raw.texts is None and "text" in raw.interactions.columns:  # of reviews, which are both
         return replace(raw, texts=raw.interactions.select(*WRITTEN).drop_nulls("text"))

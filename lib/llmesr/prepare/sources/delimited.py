@@ -182,36 +182,42 @@ def _encoding(file: Path) -> str:
             f"{shown(file)} is no text in UTF-8 (it has bytes of zero): save it as UTF-8, or set 'encoding', "
             "such as utf-16-le, for this dataset"
         )
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
-    good = bad = line = 0
-    where = 0
-    for part in _bytes(file):
-        text = decoder.decode(part)
-        if not text.isascii():
-            wrong = sum("\udc80" <= sign <= "\udcff" for sign in text)
-            if wrong and not bad:
-                where = line + 1 + text[: next(i for i, s in enumerate(text) if "\udc80" <= s <= "\udcff")].count("\n")
-            bad += wrong
-            good += sum(sign > "\x7f" for sign in text) - wrong
-        line += text.count("\n")
-    if not bad and not decoder.getstate()[0]:
+    if _decodes(file, "utf-8"):
         return "utf-8"
+    good, bad, line = _count_signs(file)
     if good > bad:
-        raise InputError(f"{shown(file)}, line {where or line + 1}: a byte that is no UTF-8: correct the line")
+        raise InputError(f"{shown(file)}, line {line}: a byte that is no UTF-8: correct the line")
     note(
-        f"{shown(file)} is not UTF-8 (first on line {where or line + 1}) and is read as Windows-1252; "
+        f"{shown(file)} is not UTF-8 (first on line {line}) and is read as Windows-1252; "
         "set 'encoding' for this dataset if names look odd"
     )
     return "cp1252" if _decodes(file, "cp1252") else "latin-1"
 
 
 def _decodes(file: Path, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for part in _bytes(file):
-            part.decode(encoding)
+            decoder.decode(part)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _count_signs(file: Path) -> tuple[int, int, int]:
+    """Count what is beyond ASCII: signs in UTF-8, bytes that are none, and the line of the first of these."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+    good = bad = lines_before = first = 0
+    for part in (*_bytes(file), b""):
+        text = decoder.decode(part, final=not part)
+        wrong = [place for place, sign in enumerate(text) if "\udc80" <= sign <= "\udcff"]
+        if wrong and not bad:
+            first = lines_before + 1 + text.count("\n", 0, wrong[0])
+        bad += len(wrong)
+        good += sum(sign > "\x7f" for sign in text) - len(wrong)
+        lines_before += text.count("\n")
+    return good, bad, first
 
 
 def _dialect(file: Path, encoding: str, is_header: Callable[[Sequence[str]], bool], separator: str | None) -> Dialect:

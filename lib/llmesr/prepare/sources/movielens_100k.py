@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.prepare.sources.reading import at, fetched, numbers
+from llmesr.paths import shown
+from llmesr.prepare.sources.reading import fetched, numbers
 from llmesr.settings import DatasetSettings
 
 
@@ -22,7 +23,7 @@ def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFr
     if times.null_count():
         row = times.is_null().arg_max()
         raise InputError(
-            f"{at(ratings_file, row)}: timestamp '{ratings['timestamp'][row]}' is no number: "
+            f"{shown(ratings_file)}, line {row + 2}: timestamp '{ratings['timestamp'][row]}' is no number: "
             "delete the file and run `make data`"
         )
     items = movies.select(

@@ -1,4 +1,4 @@
-"""What the loaders share: reading a raw file, naming a row of it, points in time that are numbers."""
+"""What the loaders share: reading a file that was fetched, points in time that are numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +29,6 @@ def fetched(file: Path, read: Callable[[Path], pl.DataFrame], columns: set[str])
 def reason(error: Exception) -> str:
     """Cut an error of polars, which adds advice on its own functions, to its first line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def at(file: Path, row: int) -> str:
-    """Name a row as an editor counts it: a header is line 1, and parquet and JSON lines have none."""
-    return f"{shown(file)}, " + (f"row {row + 1}" if file.suffix in (".jsonl", ".parquet") else f"line {row + 2}")
 
 
 def numbers(text: pl.Series) -> pl.Series:

@@ -50,7 +50,7 @@ def load(
                 f"add it there or delete the row ({unknown.sum()} rows like it)",
             )
     else:
-        items = _items_of(table)
+        items = _items_of(table, recipe)
     users_file = found(folder, "users") or _lone(folder, (".user", ".user.gz"))
     users = read_users(users_file, recipe) if users_file else None
     texts_file = found(folder, "texts")
@@ -141,9 +141,9 @@ def _has_ids(file: Path, recipe: DatasetSettings) -> bool:
         return False
 
 
-def _items_of(table: Table) -> pl.DataFrame:
+def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     """Make a table of items from interactions: their titles, and what is the same in all rows of an item."""
-    title = columns.find(table.names, "title", {}, shown(table.file))
+    title = columns.find(table.names, "title", recipe.columns, shown(table.file))
     others = [name for name in table.names if name not in {"user_id", "item_id", "timestamp", "rating", title}]
     others = [name for name in others if columns.role_of(name) not in {"rating", "text"} and name not in RESERVED]
     first = table.frame.unique("item_id", keep="first", maintain_order=True)
@@ -217,13 +217,12 @@ def _check_items(table: Table) -> pl.DataFrame:
     return frame.drop(LINE)
 
 
-def read_users(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
+def read_users(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
     """Read and check the table of users' attributes.
 
     Raises:
         InputError: it cannot be read, lacks `user_id`, has a column of a name that is used here, or a user twice.
     """
-    recipe = recipe or DatasetSettings()
     table = _with_ids(read(file, recipe), ("user_id",), recipe, also=("id",))
     frame = table.frame.rename({name: columns.TYPES.sub("", name) for name in table.frame.columns})
     if taken := {"user", "length", "tail", "group"} & set(frame.columns):
@@ -236,13 +235,12 @@ def read_users(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFram
     return frame.drop(LINE)
 
 
-def read_texts(file: Path, recipe: DatasetSettings | None = None) -> pl.DataFrame:
+def read_texts(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
     """Read and check the table of what users wrote; rows without a text are dropped.
 
     Raises:
         InputError: it cannot be read, lacks a column, or a timestamp is none.
     """
-    recipe = recipe or DatasetSettings()
     table = _with_ids(read(file, recipe, timed=True), ("user_id", "item_id"), recipe)
     frame = table.frame
     for role in ("timestamp", "text"):

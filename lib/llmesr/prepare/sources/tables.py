@@ -120,7 +120,7 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
         if column.name == LINE or kind == pl.String:
             continue
         if kind.is_nested():
-            texts = [lines.plain(_python(value)) for value in column]
+            texts = [lines.plain(value) for value in column.to_list()]
             changed.append(pl.Series(column.name, texts, pl.String))
         elif kind == pl.Binary:
             try:
@@ -142,15 +142,6 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
     frame = frame.with_columns(changed)
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
-
-
-def _python(value: object) -> object:
-    """Turn a cell of polars into lists and dicts."""
-    if isinstance(value, pl.Series):
-        return [_python(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _python(part) for key, part in value.items()}
-    return value
 
 
 def _parquet(file: Path) -> pl.DataFrame:

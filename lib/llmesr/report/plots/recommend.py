@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import polars as pl
 from IPython.display import Markdown, display
 
-from llmesr.embed.prompts import NOT_ATTRIBUTES
+from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.recommend.explain import Explanation
 from llmesr.recommend.recommender import Recommender
 
@@ -51,7 +51,7 @@ def as_table(frame: pl.DataFrame) -> Markdown:
 
 def _about(items: pl.DataFrame) -> pl.DataFrame:
     """Say of items what one wants to see."""
-    attributes = [column for column in items.columns if column not in NOT_ATTRIBUTES]
+    attributes = [column for column in items.columns if column not in OF_ITEMS]
     details = pl.concat_str([pl.col(name).cast(pl.String) for name in attributes], separator=" · ", ignore_nulls=True)
     return items.select(
         "title",
