@@ -1,7 +1,10 @@
 """What several tests share: sequences from lists, a method's look at users, weights compared, processes killed."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from subprocess import Popen
 
 import numpy as np
@@ -59,3 +62,15 @@ def kill_when(process: Popen, happened: Callable[[], bool]) -> None:
         time.sleep(0.005)
     process.kill()
     process.wait()
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer on a free port of this machine, as long as the block lasts; gives the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -3,16 +3,15 @@
 import json
 import shutil
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, serving
 from llmesr import embed
 from llmesr.embed import api_encoder, local_encoder
 from llmesr.embed.local_encoder import _batches, pool
@@ -264,23 +263,20 @@ class Endpoint(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(Endpoint, "failures", [])
     monkeypatch.setattr(Endpoint, "requests", [])
     monkeypatch.setattr(Endpoint, "drop", 0)
     monkeypatch.setenv("TEST_KEY", "secret")
-    yield ApiEncoder(
-        kind="api",
-        model="some-model",
-        base_url=f"http://127.0.0.1:{server.server_port}/v1",
-        key_variable="TEST_KEY",
-        batch_size=2,
-        retries=2,
-        timeout_seconds=10.0,
-    )
-    server.shutdown()
-    server.server_close()
+    with serving(Endpoint) as address:
+        yield ApiEncoder(
+            kind="api",
+            model="some-model",
+            base_url=f"{address}/v1",
+            key_variable="TEST_KEY",
+            batch_size=2,
+            retries=2,
+            timeout_seconds=10.0,
+        )
 
 
 def test_endpoint_is_asked_in_batches_and_again_after_a_failure(endpoint):

@@ -136,6 +136,42 @@ def test_without_times_the_order_of_the_file_counts_and_is_said(folder, capsys):
     assert "has no times" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dates", [("2024-01-02", "2024-01-01"), ("31/01/2024", "01/02/2024")])
+def test_dates_under_an_unknown_name_are_asked_about(folder, dates):
+    rows = [("u", "a", dates[0]), ("u", "b", dates[1])]
+    where = folder(interactions__csv=csv("user_id,item_id,visited_on", rows=rows), items__csv=ITEMS)
+    with pytest.raises(InputError, match=rf"no column 'timestamp', but 'visited_on' holds dates \('{dates[0]}'\): set"):
+        read(where)
+    assert read(where, columns={"timestamp": "visited_on"}).interactions["timestamp"].dtype.is_temporal()
+
+
+@pytest.mark.parametrize("word", ["NULL", "nan", "\\N", "(not set)", "<NA>"])
+def test_words_for_no_id_are_no_ids(folder, word):
+    for row in ((word, "a", 4), ("u", word, 4)):
+        where = folder(interactions__csv=csv(rows=[*ROWS, row]), items__csv=ITEMS)
+        with pytest.raises(InputError, match=r"interactions.csv, line 5: '(user|item)_id' is empty \('"):
+            read(where)
+
+
+def test_a_catalogue_may_have_a_name_of_its_own(folder, tmp_path, capsys):
+    where = folder(
+        rating__csv=csv("user_id,anime_id,timestamp"), anime__csv=ITEMS.replace("item_id,title", "anime_id,name")
+    )
+    assert read(where).items["title"].to_list() == ["Apple", "Banana", "Cherry"]
+    assert "anime.csv is taken for the table of items" in capsys.readouterr().err
+    folder(films__csv=ITEMS)
+    with pytest.raises(
+        InputError, match=r"several tables of items \(anime.csv, films.csv\): call the right one 'items'"
+    ):
+        read(where)
+
+
+def test_a_title_may_be_named_by_its_place(folder):
+    where = folder(interactions__csv="u,a,1,Apple\nu,b,2,Banana\n")
+    raw = read(where, columns={"user_id": 1, "item_id": 2, "timestamp": 3, "title": 4})
+    assert raw.items.rows() == [("a", "Apple"), ("b", "Banana")]
+
+
 def test_titles_may_stand_in_the_interactions(folder, capsys):
     content = (
         "InvoiceNo,StockCode,Description,Category,UnitPrice,CustomerID,InvoiceDate\n"

@@ -3,12 +3,12 @@
 import hashlib
 import io
 import json
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pytest
+from helpers import serving
 from llmesr.errors import InputError
 from llmesr.tools import download
 from llmesr.tools.download import Source, fetch, sources
@@ -46,15 +46,12 @@ class Publisher(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def publisher(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     for name, value in (("files", {"/ratings.csv": CONTENT}), ("breaks", []), ("errors", []), ("asked", [])):
         monkeypatch.setattr(Publisher, name, value)
     monkeypatch.setattr(Publisher, "ranges", True)
     monkeypatch.setattr(download, "PATIENCE", 0.5)
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Publisher) as address:
+        yield address
 
 
 def test_a_file_is_fetched_once(publisher, tmp_path):

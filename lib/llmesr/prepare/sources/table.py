@@ -23,6 +23,8 @@ EXPECTED = ".csv, .jsonl or .parquet"
 PART = re.compile(r"(?P<part>train(ing)?|valid(ation)?|val|dev|test)(?![a-z])|\d+[-_]of[-_]\d+|part[-_]?\d+", re.I)
 ORDER = ("train", "val", "dev", "test")
 """In which order the parts of a split file are read, by how their names begin."""
+NO_ID = ["", "NULL", "null", "None", "nan", "NaN", "<NA>", "\\N", "(not set)"]
+"""What databases, pandas and web statistics write where there is no id."""
 OTHERS = {"items", "users", "texts", "triples", "links"}
 """Names of tables that are not the interactions."""
 RESERVED = {"item", "count", "tail", "group", "attributes"}
@@ -39,7 +41,7 @@ def load(
             twice, an item has no text, or an interaction names an unknown item; the message names file and row.
     """
     table = read_interactions(folder, recipe)
-    items_file = found(folder, "items") or _lone(folder, (".item", ".item.gz"))
+    items_file = found(folder, "items") or _lone(folder, (".item", ".item.gz")) or _catalogue(folder, recipe)
     if items_file:
         items = read_items(items_file, recipe)
         unknown = ~table.frame["item_id"].is_in(items["item_id"].implode())
@@ -88,6 +90,7 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
             asked = recipe.columns.get("timestamp")
             if asked is not None:
                 raise InputError(_lacks(table, "timestamp", asked))
+            _ask_about_dates(table)
             note(f"{shown(table.file)} has no times (no column 'timestamp'): the order of its rows is taken for that")
             frame = table.frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("timestamp"))
         else:
@@ -98,6 +101,26 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
         return parts[0]
     note(f"{shown(folder)}: {', '.join(file.name for file in files)} are read as parts of one table")
     return parts[0].with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
+
+
+def _ask_about_dates(table: Table) -> None:
+    """Refuse to take the order of the rows for their times if a column of another name holds dates.
+
+    Raises:
+        InputError: it does.
+    """
+    for name in table.names:
+        column = table.frame[name]
+        if name in ("user_id", "item_id") or column.dtype != pl.String:
+            dated = column.dtype.is_temporal()
+        else:
+            sample = column.drop_nulls().head(100).str.strip_chars()
+            dated = len(sample) > 0 and all(times.is_date(text) for text in sample)
+        if dated:
+            raise InputError(
+                f"{shown(table.file)} has no column 'timestamp', but '{cut_short(name)}' holds dates "
+                f"('{column.drop_nulls()[0]}'): set 'columns: {{timestamp: {cut_short(name)}}}' for this dataset"
+            )
 
 
 def interaction_files(folder: Path, recipe: DatasetSettings) -> list[Path]:
@@ -137,6 +160,33 @@ def _has_ids(file: Path, recipe: DatasetSettings) -> bool:
     try:
         names = peek(file, recipe)
         return all(columns.find(names, role, recipe.columns, shown(file)) for role in ("user_id", "item_id"))
+    except InputError:
+        return False
+
+
+def _catalogue(folder: Path, recipe: DatasetSettings) -> Path | None:
+    """Find a table of items under a name of its own: the only one with ids and titles of items, but no users.
+
+    Raises:
+        InputError: several could be meant.
+    """
+    tables = [file for file in sorted(folder.glob("*")) if _stem(file) not in {"", *OTHERS}]
+    fitting = [file for file in tables if _holds_items(file, recipe)]
+    if len(fitting) > 1:
+        names = ", ".join(file.name for file in fitting[:8])
+        raise InputError(f"{shown(folder)} has several tables of items ({names}): call the right one 'items'")
+    if fitting:
+        note(f"{shown(fitting[0])} is taken for the table of items")
+    return fitting[0] if fitting else None
+
+
+def _holds_items(file: Path, recipe: DatasetSettings) -> bool:
+    """Whether a table has ids and titles of items, but no users."""
+    try:
+        names = peek(file, recipe)
+        item = columns.find(names, "item_id", recipe.columns, shown(file), also=("id",))
+        title = columns.find(names, "title", recipe.columns, shown(file))
+        return bool(item and title) and not columns.find(names, "user_id", recipe.columns, shown(file))
     except InputError:
         return False
 
@@ -280,9 +330,11 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         if column is None:
             raise InputError(_lacks(table, role, recipe.columns.get(role)))
         frame = _named(frame, column, role)
-        ids = frame[role].cast(pl.String).str.strip_chars().replace("", None)
+        given = frame[role].cast(pl.String).str.strip_chars()
+        ids = given.set(given.is_in(NO_ID), None)
         if ids.null_count():
-            table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty: fill it or delete the row")
+            written = f" ('{word}')" if (word := given.filter(ids.is_null())[0]) else ""
+            table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty{written}: fill it or delete the row")
         frame = frame.with_columns(ids.alias(role))
     if "timestamp" in positions:
         frame = _named(frame, positions["timestamp"], "timestamp")

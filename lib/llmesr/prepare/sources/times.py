@@ -167,6 +167,15 @@ def moment(text: str, day_first: bool | None = None) -> int:
     raise ValueError("is neither a number nor an ISO date: correct it, or set 'time_format' for this dataset")
 
 
+def is_date(text: str) -> bool:
+    """Whether a text is a date in one of the forms that are known, and no mere number."""
+    try:
+        moment(text, day_first=True)
+    except ValueError:
+        return False
+    return not text.isdigit()
+
+
 def _day(parts: dict[str, str | None], day_first: bool | None) -> int:
     """Number the day, with 1 January of the year 1 as 1."""
     try:
