@@ -27,7 +27,7 @@ def over_seeds(metrics: pl.DataFrame, protocol: str, metric: str) -> pl.DataFram
 
 
 FLAG, SECOND_FLAG = "†", "‡"
-"""Mark what differs by more than luck: from the backbone alone or whatever a table compares with; from another one."""
+"""Mark significant differences: from the backbone alone or whatever a table compares with; from another one."""
 
 
 def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFrame | None = None) -> str:
