@@ -36,7 +36,7 @@ torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait fo
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "slow: starts processes, reads a language model, or takes more than 2 seconds")
+    config.addinivalue_line("markers", "slow: starts processes, reads a language model, or takes a second")
 
 
 @pytest.fixture

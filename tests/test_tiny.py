@@ -70,6 +70,7 @@ def test_a_stage_that_was_interrupted_is_computed_again(settings_of, computed):
     assert computed == ["prepare", "embed", "retrieve", "evaluate", "sasrec-base-1", "evaluate"]
 
 
+@pytest.mark.slow
 def test_what_other_settings_left_is_computed_anew(settings_of, computed):
     pipeline.run(settings_of(), "evaluate")
     other = settings_of({"model.dropout": 0.1})
@@ -79,6 +80,7 @@ def test_what_other_settings_left_is_computed_anew(settings_of, computed):
     assert computed == ["prepare", "embed", "retrieve", "evaluate", "sasrec-base-1"] * 2
 
 
+@pytest.mark.slow
 def test_going_back_to_settings_trains_nothing_again(settings_of, computed):
     for changes in ({}, {"model.dropout": 0.1}, {}):
         pipeline.run(settings_of(changes), "evaluate")

@@ -136,6 +136,7 @@ def test_the_same_runs_give_the_same_bytes(evaluated):
     assert written() == written()
 
 
+@pytest.mark.slow
 def test_only_runs_that_the_store_lacks_are_trained(evaluated, monkeypatch):
     trained, real = [], pool.train
     monkeypatch.setattr(pool, "train", lambda run: (trained.append(run.name), real(run))[1])

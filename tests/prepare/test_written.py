@@ -61,6 +61,7 @@ def test_no_text_of_the_stage_is_about_a_held_out_pair(data):
     assert not pairs & set(zip(data.validation.users.tolist(), data.validation.items.tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_prompts_do_not_change_with_what_was_written_later(tiny, data, monkeypatch):
     settings = tiny.changed({"ugc.item_template": "{words} ", "ugc.user_template": "{words} "})
     before = ugc.prompts(settings, data)

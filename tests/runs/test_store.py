@@ -226,6 +226,7 @@ def test_code_in_a_backbones_file_changes_its_own_runs_alone(run_of, code):
     assert changed(before, fingerprints(run_of)) == {("gru4rec", method) for method in SOME}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
@@ -256,6 +257,7 @@ def test_comments_docstrings_and_layout_change_nothing(run_of, code):
     assert not changed(before, fingerprints(run_of))
 
 
+@pytest.mark.slow
 def test_code_that_trains_nothing_changes_nothing(run_of, code):
     before = fingerprints(run_of)
     code("settings/schema.py", "strict=False", "strict=True")

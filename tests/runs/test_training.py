@@ -61,6 +61,7 @@ def test_half_precision_learns_nearly_the_same_in_float32_weights(run_of, backbo
         assert other["loss"] == pytest.approx(one["loss"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run_of):
     first = train(run_of())
     for file in run_of().folder.iterdir():
@@ -97,6 +98,7 @@ def test_the_account_says_what_it_was_and_cost(run_of):
 # --- methods that start from another ---
 
 
+@pytest.mark.slow
 def test_melt_goes_on_from_the_trained_base(run_of, monkeypatch):
     starts, real = {}, loop.fit
 

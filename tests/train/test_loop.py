@@ -138,6 +138,7 @@ def test_a_cloze_batch_has_half_as_many_users_since_each_is_asked_twice(train, m
     assert sizes == [20] * 4 + [10] + [40, 40, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_batch_of_one_trains(train, backbone):
     assert len(train(backbone, "base", {"train.epochs": 1, "train.batch_size": 1}).history) == 1
@@ -230,6 +231,7 @@ def test_a_finished_run_is_not_trained_again(train, monkeypatch):
     assert same_weights(train().method, whole.method)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_not_resumed(train, tmp_path):
     fresh = train(seed=1)
     (tmp_path / "checkpoint.pt").unlink()

@@ -103,6 +103,7 @@ def test_the_same_input_gives_the_same_view(own, data, folder, name):
     assert (one.vectors == other.vectors).all()
 
 
+@pytest.mark.slow
 def test_words_average_over_an_items_texts(own, data, monkeypatch):
     monkeypatch.setattr(
         embed, "encode", lambda texts, settings: np.array([[len(text), 1.0] for text in texts], np.float32)
