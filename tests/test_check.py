@@ -27,7 +27,8 @@ def test_the_report_says_what_was_understood_and_what_goes(root, shop, capsys):
         "interactions: 42 of 9 users with 7 items, from 1 to 2023-11-14 22:28",
         "items: 7, attributes for the prompt: kind",
         "i0 | Thing 0 | kind 0",
-        "kept: 41 of 42 interactions, of which 1 repeat an earlier one",
+        "kept: 41 of 42 interactions\n",
+        "  1 that repeat an earlier one of the same user and item may stay ('repeats: keep')",
         "1 of 9 users go ('min_user: 3'",
         "  8 users",
         "  7 items",
@@ -43,7 +44,10 @@ def test_the_report_says_what_was_understood_and_what_goes(root, shop, capsys):
     [
         (lambda shop: (shop / "items.csv").write_text("itemId,name\ni0,Thing\n"), "item 'i1' is not in items.csv"),
         (lambda shop: (shop / "interactions.csv").unlink(), "interactions.csv or .parquet is missing"),
-        (lambda shop: (shop / "interactions.csv").write_text("userId,itemId,time\nu,i0,1\n"), "no interaction is left"),
+        (
+            lambda shop: (shop / "interactions.csv").write_text("userId,itemId,time\nu,i0,1\n"),
+            "no user has 3 interactions (the busiest has 1)",
+        ),
     ],
 )
 def test_a_fault_is_one_sentence_and_an_exit_code(root, shop, capsys, spoil, message):

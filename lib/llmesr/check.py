@@ -16,7 +16,7 @@ from llmesr.notes import note
 from llmesr.paths import from_root, shown
 from llmesr.prepare import clean, prepared
 from llmesr.prepare.dataset import OF_ITEMS
-from llmesr.prepare.sources import Raw, load_raw, recognised, table, tables
+from llmesr.prepare.sources import Raw, files, load_raw, recognised, tables
 from llmesr.settings import Settings, load
 
 CARD = (
@@ -60,11 +60,11 @@ def report(settings: Settings) -> Iterator[str]:
     Raises:
         InputError: the files cannot be read, or leave nothing.
     """
-    files = sorted(file for file in settings.folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    yield f"{shown(settings.folder)}: {len(files)} files"
-    yield from (f"  {file.relative_to(settings.folder)}, {file.stat().st_size / 1e6:,.1f} MB" for file in files[:12])
+    there = sorted(file for file in settings.folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    yield f"{shown(settings.folder)}: {len(there)} files"
+    yield from (f"  {file.relative_to(settings.folder)}, {file.stat().st_size / 1e6:,.1f} MB" for file in there[:12])
     form = settings.data.format
-    if form == "table" and not table.found(settings.folder, "interactions"):
+    if form == "table" and not files.named(settings.folder, "interactions"):
         form = recognised(settings.folder) or form
     yield f"read as format '{form}'\n"
     raw = load_raw(settings.folder, settings.data)
@@ -103,9 +103,10 @@ def _first_rows(frame: pl.DataFrame) -> Iterator[str]:
 
 def _of_filters(raw: Raw, kept: pl.DataFrame, settings: Settings) -> Iterator[str]:
     data, rows = settings.data, raw.interactions
-    distinct = rows.select("user_id", "item_id").unique().height
-    repeats = f", of which {rows.height - distinct:,} repeat an earlier one of the same user and item"
-    yield f"kept: {kept.height:,} of {rows.height:,} interactions{repeats if rows.height > distinct else ''}"
+    yield f"kept: {kept.height:,} of {rows.height:,} interactions"
+    if repeats := rows.height - rows.select("user_id", "item_id").unique().height:
+        what = "go" if data.repeats == "first" else "may stay"
+        yield f"  {repeats:,} that repeat an earlier one of the same user and item {what} ('repeats: {data.repeats}')"
     for name, least in (("user", data.min_user), ("item", data.min_item)):
         before, after = rows[f"{name}_id"].n_unique(), kept[f"{name}_id"].n_unique()
         yield f"  {before - after:,} of {before:,} {name}s go ('min_{name}: {least}', filter '{data.filter}')"
@@ -118,7 +119,8 @@ def _to_set(raw: Raw, settings: Settings, card: dict) -> Iterator[str]:
         found.append(f"repeats: first            # {card['repeat_share']:.0%} of interactions are repeats")
     if data.category is None:
         counts = {name: raw.items[name].n_unique() for name in raw.items.columns if name not in OF_ITEMS}
-        fitting = sorted((n, name) for name, n in counts.items() if 3 <= n <= max(60, raw.items.height // 20))
+        most = min(max(60, raw.items.height // 20), raw.items.height // 2)
+        fitting = sorted((n, name) for name, n in counts.items() if 3 <= n <= most)
         if fitting:
             found.append(f"category: {fitting[0][1]}   # {fitting[0][0]} values, for maps and diversity")
     if data.max_length > 2 * card["longest_user"]:

@@ -82,8 +82,11 @@ def test_ties_in_time_keep_the_order_of_the_file(mine, table):
 
 
 def test_nothing_left_is_an_error(mine, table):
+    folder = table("user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n")
+    with pytest.raises(InputError, match=r"no interaction is left after filtering \(3 before\): lower 'min_user' or"):
+        prepare.run(mine(folder).changed({"data.min_item": 2}))
     folder = table("user_id,item_id,timestamp\nu,a,1\nv,b,2\n")
-    with pytest.raises(InputError, match=r"no interaction is left after filtering \(2 before\)"):
+    with pytest.raises(InputError, match=r"no user has 3 interactions \(the busiest has 1\), one to learn from"):
         prepare.run(mine(folder))
 
 

@@ -45,6 +45,12 @@ def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str
         InputError: nothing is left after filtering, or the split leaves no user to be judged.
     """
     if kept.is_empty():
+        busiest = int(raw.interactions["user_id"].value_counts()["count"].max())
+        if busiest < LEAVE_ONE_OUT_NEEDS and settings.prepare.split == "leave_one_out":
+            raise InputError(
+                f"{shown(settings.folder)}: no user has {LEAVE_ONE_OUT_NEEDS} interactions (the busiest has "
+                f"{busiest}), one to learn from, one to choose by and one to judge by: bring more of each user"
+            )
         raise InputError(
             f"{shown(settings.folder)}: no interaction is left after filtering "
             f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'datasets.{settings.dataset}'"

@@ -7,7 +7,10 @@ import polars as pl
 from llmesr.notes import note
 from llmesr.prepare.text import without_markup
 
-PLACEHOLDERS = ("unknown", "unknown title", "nan", "n/a", "na", "none", "null", "untitled", "no title", "not available")
+PLACEHOLDERS = (
+    *("unknown", "unknown title", "untitled", "no title", "not available", "n/a", "na", "tbd"),
+    *("nan", "none", "null", "-", "--", "?", "."),
+)
 """Words that stand for a missing title when several items have them, in lower case."""
 UNCLOSED = re.compile(r"<[A-Za-z/!][^<>]*$")
 """A tag that never ends, as some products have for a title."""

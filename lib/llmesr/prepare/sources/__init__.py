@@ -23,6 +23,7 @@ from llmesr.prepare.sources import (
     amazon_2018,
     amazon_2023,
     complete_journey,
+    files,
     inter_txt,
     lines,
     movielens,
@@ -67,7 +68,7 @@ def load_raw(folder: Path, recipe: DatasetSettings) -> Raw:
         InputError: a file is missing or its content is not what the format says.
     """
     name = recipe.format
-    if name == "table" and not table.found(folder, "interactions") and (known := recognised(folder)):
+    if name == "table" and not files.named(folder, "interactions") and (known := recognised(folder)):
         note(f"{shown(folder)} holds the files of '{known}' and is read as that ('format: {known}' says it for good)")
         name = known
     raw = Raw(*FORMATS[name](folder, recipe))

@@ -65,6 +65,11 @@ def find(
     return found[0] if found else None
 
 
+def by_name(chosen: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Leave out of a dataset's `columns` those that are given by their place."""
+    return {role: column for role, column in chosen.items() if isinstance(column, str)}
+
+
 def role_of(name: str) -> str | None:
     """Say which role a column's name would have, if any."""
     return ROLES.get(plain(name))

@@ -8,8 +8,9 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,9 @@ STAND_IN = "\x1f"
 SAMPLE = 200
 """Records that are looked at to recognise a separator."""
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+PREAMBLE = re.compile(r"#\s|%|sep=.$", re.I)
+"""How a line above the table begins: a comment, or what Excel writes there."""
 
 csv.field_size_limit(1 << 30)
 
@@ -122,11 +126,11 @@ def records(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         csv.Error: a quote is out of place; the message names file and line.
     """
     with _opened(file, dialect.encoding) as stream:
-        separator, text = dialect.separator, stream
+        separator, text = dialect.separator, _without_preamble(stream)
         if separator == " ":
-            text = (" ".join(line.split()) + "\n" for line in stream)
+            text = (" ".join(line.split()) + "\n" for line in text)
         elif len(separator) > 1:
-            separator, text = STAND_IN, (line.replace(dialect.separator, STAND_IN) for line in stream)
+            separator, text = STAND_IN, (line.replace(dialect.separator, STAND_IN) for line in text)
         quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
         reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
         begins = 1
@@ -144,6 +148,14 @@ def records(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
             raise InputError(f"{shown(file)} is not {dialect.encoding}: save it as UTF-8") from None
         except (EOFError, zlib.error, OSError) as error:
             raise InputError(f"{shown(file)} is damaged after line {begins - 1} ({error}): get it again") from None
+
+
+def _without_preamble(stream: Iterable[str]) -> Iterator[str]:
+    """Empty the lines above the table: comments, and the separator that Excel writes there. Their numbers stay."""
+    above = True
+    for line in stream:
+        above = above and (not line.strip() or PREAMBLE.match(line) is not None)
+        yield "\n" if above else line
 
 
 class UnbalancedError(InputError, csv.Error):

@@ -14,7 +14,7 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
-from llmesr.prepare.sources import lines, table
+from llmesr.prepare.sources import files, lines, table
 from llmesr.settings import DatasetSettings
 
 SAMPLE = 1000
@@ -37,7 +37,7 @@ def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFr
     schema = dict.fromkeys(("user_id", "item_id"), pl.String)
     interactions = lines.collect((pair for found in pairs for pair in found), schema)
     interactions = interactions.with_columns(pl.int_range(1, pl.len() + 1).alias("timestamp"))
-    items_file = table.found(folder, "items")
+    items_file = files.named(folder, "items")
     if items_file:
         items = table.read_items(items_file)
     else:

@@ -14,19 +14,17 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
-from llmesr.prepare.sources import columns, times
+from llmesr.prepare.sources import columns, files, times
 from llmesr.prepare.sources.lines import LINE
-from llmesr.prepare.sources.tables import ENDINGS, Table, cut_short, peek, read
+from llmesr.prepare.sources.tables import Table, cut_short, read
 from llmesr.settings import DatasetSettings
 
-EXPECTED = ".csv, .jsonl or .parquet"
-PART = re.compile(r"(?P<part>train(ing)?|valid(ation)?|val|dev|test)(?![a-z])|\d+[-_]of[-_]\d+|part[-_]?\d+", re.I)
-ORDER = ("train", "val", "dev", "test")
-"""In which order the parts of a split file are read, by how their names begin."""
 NO_ID = ["", "NULL", "null", "None", "nan", "NaN", "<NA>", "\\N", "(not set)"]
 """What databases, pandas and web statistics write where there is no id."""
-OTHERS = {"items", "users", "texts", "triples", "links"}
-"""Names of tables that are not the interactions."""
+NOTHING = ["NULL", "null", "nan", "NaN", "<NA>", "\\N", "N/A", "n/a"]
+"""What they write where an item has no such attribute."""
+ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
+"""A long number as spreadsheets show and save it."""
 RESERVED = {"item", "count", "tail", "group", "attributes"}
 """Columns that the pipeline adds to items, and the template's word for all attributes."""
 
@@ -41,11 +39,12 @@ def load(
             twice, an item has no text, or an interaction names an unknown item; the message names file and row.
     """
     table = read_interactions(folder, recipe)
-    items_file = found(folder, "items") or _lone(folder, (".item", ".item.gz")) or _catalogue(folder, recipe)
+    items_file = files.of_items(folder, recipe)
     if items_file:
         items = read_items(items_file, recipe)
         unknown = ~table.frame["item_id"].is_in(items["item_id"].implode())
         if unknown.any():
+            _ask_about_forms(table, items["item_id"], items_file)
             table.refuse(
                 unknown,
                 f"item '{cut_short(table.frame['item_id'].filter(unknown)[0])}' is not in {items_file.name}: "
@@ -53,9 +52,9 @@ def load(
             )
     else:
         items = _items_of(table, recipe)
-    users_file = found(folder, "users") or _lone(folder, (".user", ".user.gz"))
+    users_file = files.of_users(folder)
     users = read_users(users_file, recipe) if users_file else None
-    texts_file = found(folder, "texts")
+    texts_file = files.named(folder, "texts")
     texts = read_texts(texts_file, recipe) if texts_file and recipe.texts else None
     interactions = table.frame.select("user_id", "item_id", "timestamp")
     if texts is not None and texts.height and not _comparable(texts, interactions):
@@ -81,26 +80,63 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
     Raises:
         InputError: there is no such table, several could be meant, or a column or row is at fault.
     """
-    files = interaction_files(folder, recipe)
-    tables = [_with_ids(read(file, recipe, timed=True), ("user_id", "item_id"), recipe) for file in files]
-    parts = []
-    for table in tables:
-        time = columns.find(table.names, "timestamp", recipe.columns, shown(table.file))
-        if time is None:
-            asked = recipe.columns.get("timestamp")
-            if asked is not None:
-                raise InputError(_lacks(table, "timestamp", asked))
-            _ask_about_dates(table)
-            note(f"{shown(table.file)} has no times (no column 'timestamp'): the order of its rows is taken for that")
-            frame = table.frame.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("timestamp"))
-        else:
-            frame = _named(table.frame, time, "timestamp")
-            frame = frame.with_columns(_times(table.with_frame(frame), recipe))
-        parts.append(table.with_frame(frame))
-    if len(parts) == 1:
-        return parts[0]
-    note(f"{shown(folder)}: {', '.join(file.name for file in files)} are read as parts of one table")
-    return parts[0].with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
+    parts = [read(file, recipe, timed=True) for file in files.of_interactions(folder, recipe)]
+    parts = [_with_ids(_with_one_time(part, recipe), ("user_id", "item_id"), recipe) for part in parts]
+    parts = [_with_times(part, recipe) for part in parts]
+    whole = parts[0]
+    if len(parts) > 1:
+        note(f"{shown(folder)}: {', '.join(part.file.name for part in parts)} are read as parts of one table")
+        whole = whole.with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
+    timeless = [part for part in parts if "timestamp" not in part.names]
+    if not timeless:
+        return whole
+    if len(timeless) < len(parts):
+        raise InputError(f"{_lacks(timeless[0], 'timestamp', None)}, or leave it out of all parts")
+    note(f"{shown(whole.file)} has no times (no column 'timestamp'): the order of its rows is taken for that")
+    return whole.with_frame(whole.frame.with_columns(pl.int_range(1, pl.len() + 1).alias("timestamp")))
+
+
+def _with_times(table: Table, recipe: DatasetSettings) -> Table:
+    """Read the column of times, if there is one."""
+    time = columns.find(table.names, "timestamp", recipe.columns, shown(table.file))
+    if time is not None:
+        frame = _named(table.frame, time, "timestamp")
+        return table.with_frame(frame.with_columns(_times(table.with_frame(frame), recipe)))
+    asked = recipe.columns.get("timestamp")
+    if asked is not None:
+        raise InputError(_lacks(table, "timestamp", asked))
+    _ask_about_dates(table)
+    return table
+
+
+def _with_one_time(table: Table, recipe: DatasetSettings) -> Table:
+    """Join a column of days and one of times of day."""
+    both = {columns.plain(name): name for name in table.names if columns.role_of(name) == "timestamp"}
+    if set(both) != {"date", "time"} or "timestamp" in recipe.columns:
+        return table
+    whole = pl.concat_str([pl.col(both["date"]), pl.col(both["time"])], separator=" ")
+    return table.with_frame(table.frame.with_columns(whole.alias("timestamp")).drop(both.values()))
+
+
+def _ask_about_forms(table: Table, known: pl.Series, items_file: Path) -> None:
+    """Name an id that is in both tables but for how it is written: zeros in front, decimals, capital letters.
+
+    Raises:
+        InputError: there is one.
+    """
+    forms = {_bare(item): item for item in known}
+    unknown = table.frame["item_id"].unique(maintain_order=True)
+    for item in unknown.filter(~unknown.is_in(known.implode())):
+        if other := forms.get(_bare(item)):
+            raise InputError(
+                f"ids of items are written differently in {shown(table.file)} ('{cut_short(item)}') and in "
+                f"{items_file.name} ('{cut_short(other)}'): write both alike"
+            )
+
+
+def _bare(item: str) -> str:
+    """Reduce an id to what is left of it in whatever way tools write it."""
+    return re.sub(r"\.0$", "", item).lstrip("0").lower()
 
 
 def _ask_about_dates(table: Table) -> None:
@@ -123,74 +159,6 @@ def _ask_about_dates(table: Table) -> None:
             )
 
 
-def interaction_files(folder: Path, recipe: DatasetSettings) -> list[Path]:
-    """Find the table of interactions: by its name, by RecBole's ending, or as the only one with users and items.
-
-    Raises:
-        InputError: there is none, or several could be meant.
-    """
-    if file := found(folder, "interactions") or _lone(folder, (".inter", ".inter.gz")):
-        return [file]
-    tables = [file for file in sorted(folder.glob("*")) if _stem(file) and _stem(file) not in OTHERS]
-    tables = [file for file in tables if not re.match(r"readme|licen[cs]e|meta_|\.", file.name, re.I)]
-    fitting = [file for file in tables if _has_ids(file, recipe)]
-    parts = [file for file in fitting if PART.search(file.name)]
-    if len(fitting) == 1:
-        note(f"{shown(fitting[0])} is taken for the table of interactions")
-        return fitting
-    if parts and len(parts) == len(fitting):
-        return sorted(parts, key=_order)
-    if fitting:
-        names = ", ".join(file.name for file in fitting[:8])
-        raise InputError(f"{shown(folder)} has several tables of users and items ({names}): call one 'interactions'")
-    there = ", ".join(file.name for file in tables[:8])
-    raise InputError(
-        f"{shown(folder / 'interactions')}.csv or .parquet is missing: put the table there, or set 'format' for this "
-        f"dataset" + (f", or 'columns' if it is one of {there}" if there else "")
-    )
-
-
-def _order(file: Path) -> tuple[int, str]:
-    part = (PART.search(file.name).group("part") or "").lower()
-    return next((i for i, name in enumerate(ORDER) if part.startswith(name)), 0), file.name
-
-
-def _has_ids(file: Path, recipe: DatasetSettings) -> bool:
-    """Whether the columns of a table hold users and items."""
-    try:
-        names = peek(file, recipe)
-        return all(columns.find(names, role, recipe.columns, shown(file)) for role in ("user_id", "item_id"))
-    except InputError:
-        return False
-
-
-def _catalogue(folder: Path, recipe: DatasetSettings) -> Path | None:
-    """Find a table of items under a name of its own: the only one with ids and titles of items, but no users.
-
-    Raises:
-        InputError: several could be meant.
-    """
-    tables = [file for file in sorted(folder.glob("*")) if _stem(file) not in {"", *OTHERS}]
-    fitting = [file for file in tables if _holds_items(file, recipe)]
-    if len(fitting) > 1:
-        names = ", ".join(file.name for file in fitting[:8])
-        raise InputError(f"{shown(folder)} has several tables of items ({names}): call the right one 'items'")
-    if fitting:
-        note(f"{shown(fitting[0])} is taken for the table of items")
-    return fitting[0] if fitting else None
-
-
-def _holds_items(file: Path, recipe: DatasetSettings) -> bool:
-    """Whether a table has ids and titles of items, but no users."""
-    try:
-        names = peek(file, recipe)
-        item = columns.find(names, "item_id", recipe.columns, shown(file), also=("id",))
-        title = columns.find(names, "title", recipe.columns, shown(file))
-        return bool(item and title) and not columns.find(names, "user_id", recipe.columns, shown(file))
-    except InputError:
-        return False
-
-
 def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     """Make a table of items from interactions: their titles, and what is the same in all rows of an item."""
     title = columns.find(table.names, "title", recipe.columns, shown(table.file))
@@ -199,7 +167,7 @@ def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     first = table.frame.unique("item_id", keep="first", maintain_order=True)
     if title is None:
         note(
-            f"there is no table of items ({shown(table.file.parent / 'items')}{EXPECTED}): items are called by their "
+            f"there is no table of items ({shown(table.file.parent / 'items')}.csv): items are called by their "
             "ids, from which a language model learns nothing"
         )
         return first.select("item_id", pl.format("item {}", "item_id").alias("title"))
@@ -207,7 +175,16 @@ def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     same = [name for name in others if per_item[name].max() == 1]
     attributes = f", attributes from {', '.join(same)}" if same else ""
     note(f"there is no table of items: titles are read from '{title}' of {shown(table.file)}{attributes}")
-    titles = table.frame.drop_nulls(title).unique("item_id", keep="first", maintain_order=True)
+    titles = table.frame.drop_nulls(title).unique(["item_id", title], keep="first", maintain_order=True)
+    several = titles.filter(pl.col("item_id").is_duplicated())
+    if several.height:
+        item = several["item_id"][0]
+        one, other = several.filter(pl.col("item_id") == item)[title][:2]
+        note(
+            f"{several['item_id'].n_unique()} items have several titles ('{cut_short(item)}': '{cut_short(one)}' and "
+            f"'{cut_short(other)}'): the first one counts"
+        )
+    titles = titles.unique("item_id", keep="first", maintain_order=True)
     first = first.select("item_id", *same).join(
         titles.select("item_id", pl.col(title).alias("title")), on="item_id", how="left", maintain_order="left"
     )
@@ -233,12 +210,14 @@ def checked_items(table: Table, recipe: DatasetSettings | None = None) -> pl.Dat
     Raises:
         InputError: a column is missing, an item id occurs twice, or an item has no text.
     """
-    recipe = recipe or DatasetSettings()
+    recipe = _for_other_tables(recipe or DatasetSettings(), table)
     table = _with_ids(table, ("item_id",), recipe, also=("id",))
     title = columns.find(table.names, "title", recipe.columns, shown(table.file))
     if title is None:
         raise InputError(_lacks(table, "title", recipe.columns.get("title")))
     frame = _named(table.frame, title, "title")
+    others = pl.exclude("item_id", "title", LINE)
+    frame = frame.with_columns(pl.when(~others.str.strip_chars().is_in(NOTHING)).then(others))
     frame = frame.rename({name: columns.TYPES.sub("", name) for name in frame.columns})  # as RecBole calls them
     return _check_items(table.with_frame(frame))
 
@@ -273,7 +252,8 @@ def read_users(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
     Raises:
         InputError: it cannot be read, lacks `user_id`, has a column of a name that is used here, or a user twice.
     """
-    table = _with_ids(read(file, recipe), ("user_id",), recipe, also=("id",))
+    table = read(file, recipe)
+    table = _with_ids(table, ("user_id",), _for_other_tables(recipe, table), also=("id",))
     frame = table.frame.rename({name: columns.TYPES.sub("", name) for name in table.frame.columns})
     if taken := {"user", "length", "tail", "group"} & set(frame.columns):
         raise InputError(f"{shown(file)} has a column '{min(taken)}', a name that is used here: rename the column")
@@ -302,23 +282,12 @@ def read_texts(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
     return frame.select("user_id", "item_id", "timestamp", "text").drop_nulls("text")
 
 
-def found(folder: Path, stem: str) -> Path | None:
-    """Find the table of that name, in the first of the formats that is there."""
-    return next((file for ending in ENDINGS if (file := folder / f"{stem}{ending}").is_file()), None)
-
-
-def _lone(folder: Path, endings: tuple[str, ...]) -> Path | None:
-    files = [file for file in sorted(folder.glob("*")) if file.name.endswith(endings) and file.name[0] != "."]
-    return files[0] if len(files) == 1 else None
-
-
-def _stem(file: Path) -> str:
-    """Return a table's name without its ending; nothing for other files."""
-    ending = next((ending for ending in ENDINGS if file.name.endswith(ending)), None)
-    return file.name.removesuffix(ending).lower() if ending and file.is_file() and file.name[0] != "." else ""
-
-
 # --- columns ---
+
+
+def _for_other_tables(recipe: DatasetSettings, table: Table) -> DatasetSettings:
+    """Leave out the places of columns, which are meant for the interactions, if a table has names."""
+    return recipe.model_copy(update={"columns": columns.by_name(recipe.columns)}) if table.headed else recipe
 
 
 def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, also: tuple[str, ...] = ()) -> Table:
@@ -335,6 +304,14 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         if ids.null_count():
             written = f" ('{word}')" if (word := given.filter(ids.is_null())[0]) else ""
             table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty{written}: fill it or delete the row")
+        rounded = ids.str.contains(ROUNDED)
+        if rounded.any():
+            found = ids.filter(rounded)[0]
+            table.with_frame(frame).refuse(
+                rounded,
+                f"'{role}' is '{found}', a number that a spreadsheet has rounded, so several may have become one: "
+                "export the table again with this column as text",
+            )
         frame = frame.with_columns(ids.alias(role))
     if "timestamp" in positions:
         frame = _named(frame, positions["timestamp"], "timestamp")

@@ -13,7 +13,7 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
-from llmesr.prepare.sources import columns, delimited, lines
+from llmesr.prepare.sources import columns, delimited, lines, times
 from llmesr.prepare.sources.lines import LINE
 from llmesr.prepare.sources.reading import reason
 from llmesr.settings import DatasetSettings
@@ -67,6 +67,7 @@ def read(file: Path, recipe: DatasetSettings, *, timed: bool = False) -> Table:
         InputError: the file cannot be read, or a column holds what is no text.
     """
     headed, counted = True, "line"
+    _check_signature(file)
     if file.suffix == ".parquet":
         frame, counted = _parquet(file), "row"
     elif file.name.removesuffix(".gz").endswith(JSON):
@@ -78,6 +79,27 @@ def read(file: Path, recipe: DatasetSettings, *, timed: bool = False) -> Table:
     if index:
         note(f"{shown(file)}: the column {index[0]!r} only counts the rows, and is left out")
     return table.with_frame(table.frame.drop(index))
+
+
+def _check_signature(file: Path) -> None:
+    """Compare how a file begins with what its name says.
+
+    Raises:
+        InputError: it is compressed, a spreadsheet or in parquet, and its name says otherwise, or the other way round.
+    """
+    with file.open("rb") as raw:
+        start = raw.read(4)
+    name, zipped = shown(file), file.suffix == ".gz"
+    if start.startswith(b"\x1f\x8b") and not zipped:
+        raise InputError(f"{name} is compressed by gzip: call it {file.name}.gz")
+    if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise InputError(f"{name} is a spreadsheet or a zip archive: save its table as CSV")
+    if start == b"PAR1" and file.suffix != ".parquet":
+        raise InputError(f"{name} is in parquet: call it {file.name.removesuffix(file.suffix)}.parquet")
+    if start and start != b"PAR1" and file.suffix == ".parquet":
+        raise InputError(f"{name} is not in parquet: call it .csv, .tsv or .jsonl, whichever it is")
+    if start and zipped and not start.startswith(b"\x1f\x8b"):
+        raise InputError(f"{name} is not compressed: call it {file.name.removesuffix('.gz')}")
 
 
 def peek(file: Path, recipe: DatasetSettings) -> list[str]:
@@ -94,16 +116,22 @@ def peek(file: Path, recipe: DatasetSettings) -> list[str]:
 
 
 def _header(recipe: DatasetSettings) -> Callable[[Sequence[str]], bool]:
-    """Make a test of whether a record names columns: one of the names that are looked for is among them."""
+    """Make a test of whether a record names columns: one of the names that are looked for is among them.
+
+    Where columns are given by their places, one name could be a value by chance. So two are needed there, or what
+    stands where the times are is none.
+    """
     chosen = [name for name in recipe.columns.values() if isinstance(name, str)]
-    numbered = any(isinstance(name, int) for name in recipe.columns.values())
+    places = [place for place in recipe.columns.values() if isinstance(place, int)]
+    time = recipe.columns.get("timestamp")
 
     def is_header(record: Sequence[str]) -> bool:
         names = [name.strip() for name in record]
-        if numbered:
-            return False
-        known = any(columns.role_of(name) or columns.plain(name) == "id" for name in names)
-        return known or any(name in names for name in chosen)
+        known = [name for name in names if columns.role_of(name) or columns.plain(name) == "id" or name in chosen]
+        if not places:
+            return bool(known)
+        first_time = names[time - 1] if isinstance(time, int) and 1 <= time <= len(names) else None
+        return len(known) > 1 or bool(first_time and not times.is_time(first_time, recipe.time_format))
 
     return is_header
 

@@ -167,6 +167,17 @@ def moment(text: str, day_first: bool | None = None) -> int:
     raise ValueError("is neither a number nor an ISO date: correct it, or set 'time_format' for this dataset")
 
 
+def is_time(text: str, form: str | None = None) -> bool:
+    """Whether a text is a number or a date, or one that is written like `form`."""
+    if form is None:
+        return bool(re.match(NUMBER, text)) or is_date(text)
+    try:
+        _by_form(text, form)
+    except ValueError:
+        return False
+    return True
+
+
 def is_date(text: str) -> bool:
     """Whether a text is a date in one of the forms that are known, and no mere number."""
     try:

@@ -1,0 +1,163 @@
+"""Folders as people bring them: missing parts, two files of one name, marks of spreadsheets and databases."""
+
+import gzip
+
+import polars as pl
+import pytest
+from llmesr.errors import InputError
+from llmesr.prepare.sources import load_raw
+from llmesr.settings import DatasetSettings
+
+HEADER = "user_id,item_id,timestamp\n"
+ROWS = HEADER + "u,a,1\nu,b,2\nv,c,3\n"
+ITEMS = "item_id,title\na,Apple\nb,Banana\nc,Cherry\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write files by name, as text or as bytes, and read them."""
+
+    def read(files, **keys):
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return load_raw(tmp_path, DatasetSettings(**keys))
+
+    return read
+
+
+def pairs(raw):
+    return raw.interactions.select("user_id", "item_id").rows()
+
+
+# --- files ---
+
+
+def test_a_missing_part_is_named(read, tmp_path):
+    with pytest.raises(InputError, match=r"parts 1 of 3 .*missing: add them"):
+        read({"train-00000-of-00003.csv": ROWS, "train-00002-of-00003.csv": ROWS})
+
+
+@pytest.mark.parametrize("stem", ["interactions", "items", "users", "texts"])
+def test_two_files_of_one_name_are_asked_about(read, stem):
+    files = {"interactions.csv": ROWS, "items.csv": ITEMS, f"{stem}.csv": ROWS, f"{stem}.tsv": ROWS}
+    with pytest.raises(InputError, match=rf"has {stem}.csv and {stem}.tsv: leave one of them there"):
+        read(files)
+
+
+def test_a_link_to_nothing_is_named(read, tmp_path):
+    (tmp_path / "items.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(
+        InputError, match=r"items.csv is no file that can be read: it is a folder, or a link to nothing"
+    ):
+        read({"interactions.csv": ROWS})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("orders.xlsx", r"orders.xlsx: save it as CSV"),
+        ("orders.zip", r"orders.zip: unpack it"),
+        ("orders.tar.bz2", r"orders.tar.bz2: unpack it"),
+        ("Interactions.CSV", r"Interactions.CSV: write the name in lower case"),
+        ("raw/interactions.csv", r"raw/: move its tables up, or set 'folder'"),
+    ],
+)
+def test_what_cannot_be_read_as_it_is_gets_advice(read, name, advice):
+    with pytest.raises(InputError, match=r"interactions.csv or .parquet is missing: .*" + advice):
+        read({name: ROWS})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("interactions.csv", gzip.compress(ROWS.encode()), r"is compressed by gzip: call it interactions.csv.gz"),
+        ("interactions.csv.gz", ROWS, r"is not compressed: call it interactions.csv$"),
+        ("interactions.csv", b"PK\x03\x04" + bytes(60), r"is a spreadsheet or a zip archive: save its table as CSV"),
+        ("interactions.tsv", b"PAR1" + bytes(60), r"is in parquet: call it interactions.parquet"),
+        ("interactions.parquet", ROWS, r"is not in parquet: call it \.csv, \.tsv or \.jsonl"),
+    ],
+)
+def test_an_ending_that_does_not_fit_is_named(read, name, content, advice):
+    with pytest.raises(InputError, match=advice):
+        read({name: content, "items.csv": ITEMS})
+
+
+def test_files_that_differ_in_numbers_only_are_parts(read, capsys):
+    months = {"orders_2024-2.csv": HEADER + "u,c,3\n", "orders_2024-10.csv": HEADER + "v,c,4\n"}
+    raw = read({**months, "items.csv": ITEMS})
+    assert pairs(raw) == [("u", "c"), ("v", "c")]  # February before October
+    assert "orders_2024-2.csv, orders_2024-10.csv are read as parts of one table" in capsys.readouterr().err
+
+
+# --- headers and places ---
+
+
+@pytest.mark.parametrize("first", ["sep=,", "# exported on Monday", "% bip unweighted"])
+def test_what_stands_above_the_header_is_left_out(read, first):
+    assert pairs(read({"interactions.csv": f"{first}\n{ROWS}", "items.csv": ITEMS})) == [
+        ("u", "a"),
+        ("u", "b"),
+        ("v", "c"),
+    ]
+    with pytest.raises(InputError, match=r"interactions.csv, line 6: 'item_id' is empty"):
+        read({"interactions.csv": f"{first}\n{ROWS}w,,4\n"})
+
+
+def test_places_leave_other_tables_and_headers_alone(read):
+    places = {"user_id": 2, "item_id": 1, "timestamp": 3}
+    rows = ROWS.removeprefix(HEADER).replace("u,a", "a,u").replace("u,b", "b,u").replace("v,c", "c,v")
+    expected = [("u", "a"), ("u", "b"), ("v", "c")]
+    assert pairs(read({"interactions.csv": rows, "items.csv": ITEMS}, columns=places)) == expected
+    assert pairs(read({"interactions.csv": "was,wer,wann\n" + rows}, columns=places)) == expected
+
+
+# --- cells ---
+
+
+def test_a_day_and_its_time_of_day_may_stand_in_two_columns(read):
+    rows = "user_id,item_id,date,time\nu,b,2024-01-01,10:00\nu,a,2024-01-01,09:00:30\n"
+    times = read({"interactions.csv": rows, "items.csv": ITEMS}).interactions["timestamp"]
+    assert [str(time) for time in times] == ["2024-01-01 10:00:00", "2024-01-01 09:00:30"]
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [("118.0", "118"), ("118", "118.0"), ("00118", "118"), ("118", "00118"), ("AbC", "ABC")]
+)
+def test_ids_that_two_tables_write_differently_are_named(read, here, there):
+    with pytest.raises(InputError, match=rf"ids .*written differently.*'{here}'.*'{there}'.*: write both alike"):
+        read({"interactions.csv": f"{HEADER}u,{here},1\n", "items.csv": f"item_id,title\n{there},Apple\n"})
+
+
+@pytest.mark.parametrize("role", ["user_id", "item_id"])
+def test_ids_that_a_spreadsheet_rounded_are_refused(read, role):
+    row = {"user_id": "u", "item_id": "a", role: "4.00638E+12"}
+    with pytest.raises(
+        InputError, match=rf"line 2: '{role}' is '4.00638E\+12', a number that a spreadsheet has rounded"
+    ):
+        read({"interactions.csv": f"{HEADER}{row['user_id']},{row['item_id']},1\n"})
+
+
+def test_words_for_nothing_are_no_attributes(read):
+    items = "item_id,title,brand\na,Apple,\\N\nb,Banana,N/A\nc,Cherry,NULL\n"
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items["brand"].to_list() == [None] * 3
+
+
+def test_signs_alone_are_no_titles(read, capsys):
+    items = "item_id,title,brand\na,-,x\nb,-,y\nc,Cherry,z\n"
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items["title"].to_list() == [None, None, "Cherry"]
+    assert "2 of 3 items have no usable title" in capsys.readouterr().err
+
+
+def test_titles_that_differ_from_row_to_row_are_said(read, capsys):
+    rows = "user_id,item_id,timestamp,title\nu,a,1,Apple\nv,a,2,Apple pie\nv,b,3,Banana\n"
+    assert read({"interactions.csv": rows}).items["title"].to_list() == ["Apple", "Banana"]
+    assert "1 items have several titles ('a': 'Apple' and 'Apple pie'): the first one counts" in capsys.readouterr().err
+
+
+def test_parts_written_by_another_tool_keep_their_order(tmp_path):
+    for part, item in (("0", "a"), ("1", "b")):
+        frame = pl.DataFrame({"user_id": ["u"], "item_id": [item]})
+        frame.write_parquet(tmp_path / f"part-{part}.parquet")
+    assert pairs(load_raw(tmp_path, DatasetSettings())) == [("u", "a"), ("u", "b")]
