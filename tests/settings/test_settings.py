@@ -277,6 +277,13 @@ def test_every_method_and_backbone_has_its_section():
         assert section == kind.Settings()
 
 
+def test_negatives_are_not_drawn_anew_where_later_items_are_unknown(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("prepare: {split: temporal}\nevaluate: {redraw_negatives: true}\n")
+    with pytest.raises(InputError, match=r"'evaluate.redraw_negatives' is true, but with 'prepare.split: temporal'"):
+        load(file)
+
+
 def test_the_matrix_is_every_combination_in_a_fixed_order():
     matrix = Settings().changed({"matrix.backbones": ["sasrec"], "matrix.seeds": [1, 2]}).matrix
     runs = matrix.runs()

@@ -167,6 +167,11 @@ class Settings(Section):
             for method in getattr(getattr(self, section), "methods", ()):
                 if method not in METHODS:
                     raise ValueError(f"key '{section}.methods': '{method}' is not among {', '.join(METHODS)}")
+        if self.evaluate.redraw_negatives and self.prepare.split == "temporal":
+            raise ValueError(
+                "key 'evaluate.redraw_negatives' is true, but with 'prepare.split: temporal' a new negative may be an "
+                "item that the user had after the test: set it to false"
+            )
         for view in self.data.modalities:
             if view not in self.modalities.sources:
                 raise ValueError(
