@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,8 @@ from llmesr.paths import ROOT, embedding_cache
 
 STAGES = ("prepare", "embed", "retrieve", "train", "evaluate", "overall")
 TARGETS = ("overall", "long_tail")
-SETTINGS = {"matrix": {"backbones": ["sasrec"], "methods": ["base", "llmesr"], "seeds": [42, 43]}}
+DATASET = "tiny-shop"
+MATRIX = {"backbones": ["sasrec"], "methods": ["base", "llmesr"], "seeds": [42, 43]}
 LIMIT = 1800.0
 """Seconds that any run of the pipeline may take."""
 
@@ -41,17 +43,25 @@ class Project:
     """A clone of the repository in which the tiny dataset's pipeline runs."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
-        self.folder = folder
+        self.folder, self.finished = folder, folder.with_name("finished")
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         shutil.rmtree(folder / "data", ignore_errors=True)
         (folder / "data").symlink_to(ROOT / "data", target_is_directory=True)
-        for file in (folder / "notebooks" / "tiny" / "params.yaml", folder / "params.yaml"):
-            settings = yaml.safe_load((folder / "notebooks" / "tiny" / "params.yaml").read_text())
-            settings["train"]["epochs"] = epochs
-            whole = yaml.safe_load((folder / "params.yaml").read_text()) | settings | SETTINGS
-            file.write_text(yaml.safe_dump(whole, sort_keys=False))
+        file = folder / "params.yaml"
+        settings = yaml.safe_load(file.read_text()) | {"dataset": DATASET, "matrix": MATRIX}
+        settings["train"]["epochs"] = epochs
+        file.write_text(yaml.safe_dump(settings, sort_keys=False))
         if embedding_cache().exists():  # the language model is not what is tried here
             shutil.copytree(embedding_cache(), folder / "runs" / "embedding-cache")
+
+    def keep(self) -> None:
+        """Keep a copy of the finished project."""
+        shutil.copytree(self.folder, self.finished, symlinks=True)
+
+    def restore(self) -> None:
+        """Go back to the finished project."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.finished, self.folder, symlinks=True)
 
     def start(self, targets: tuple[str, ...] = TARGETS, limit_kilobytes: int | None = None) -> subprocess.Popen:
         """Begin `dvc repro`, in a process group of its own; no file may grow beyond a limit, if there is one."""
@@ -75,15 +85,16 @@ class Project:
 
     def clear(self) -> None:
         """Forget everything but the embedding cache."""
-        for name in ("artifacts", "results/tiny", "runs/tiny"):
+        for name in ("artifacts", f"results/{DATASET}", f"runs/{DATASET}"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("dvc.lock", ".dvc/tmp"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def digest(self) -> str:
-        """Identify the published numbers: a hash of all tables of metrics."""
-        tables = sorted((self.folder / "results" / "tiny").rglob("*.csv"))
+        """Identify the published numbers: a hash of all tables but that of seconds."""
+        tables = sorted((self.folder / "results" / DATASET).rglob("*.csv"))
+        tables = [file for file in tables if file.name != "timings.csv"]
         return hashlib.sha256(b"".join(file.read_bytes() for file in tables)).hexdigest() if tables else "nothing"
 
 
@@ -125,7 +136,7 @@ def dead_worker(project: Project, expected: str) -> Trial:
     while time.monotonic() < deadline and process.poll() is None:
         found = subprocess.run(["pgrep", "-f", "popen_loky_posix"], capture_output=True, text=True).stdout.split()
         own = [pid for pid in found if _environment(pid).get("PYTHONPATH") == str(project.folder / "lib")]
-        if own and list((project.folder / "runs" / "tiny" / "trained").glob("*/checkpoint.pt")):
+        if own and list((project.folder / "runs" / DATASET / "trained").glob("*/checkpoint.pt")):
             os.kill(int(own[0]), signal.SIGKILL)
             break
         time.sleep(0.05)
@@ -145,12 +156,11 @@ def _environment(pid: str) -> dict[str, str]:
 
 
 def full_disk(project: Project, expected: str, stage: str) -> Trial:
-    """Let no file grow beyond some kilobytes from one stage on, then lift the limit."""
-    project.clear()
-    before = STAGES[: STAGES.index(stage)][-1:]
-    if before:
-        project.repro(targets=tuple(before))
-    code, printed = project.repro(targets=(stage,), limit_kilobytes=8)
+    """Let no file grow beyond some kilobytes while one stage runs anew, then lift the limit."""
+    project.restore()
+    if stage == "train":
+        shutil.rmtree(project.folder / "runs" / DATASET / "trained")
+    code, printed = project.repro(targets=("--force", "--single-item", stage), limit_kilobytes=8)
     said = f"“{_sentence(printed)}”" if code else "no file of this stage is that large"
     code, _ = project.repro()
     same = "identical results" if code == 0 and project.digest() == expected else "**other results**"
@@ -159,17 +169,16 @@ def full_disk(project: Project, expected: str, stage: str) -> Trial:
 
 def _sentence(printed: str) -> str:
     """Find the sentence that a stage ended with."""
-    lines = [line for line in printed.splitlines() if ".ipynb" in line and ":" in line and not line.startswith(">")]
+    lines = [line for line in printed.splitlines() if re.match(r"\d\d_\w+\.ipynb\b", line)]
     said = lines[-1] if lines else (printed.strip().splitlines() or ["nothing"])[-1]
     return said[:200].replace("|", "/")
 
 
 def damage(project: Project, expected: str, what: str, spoil: Callable[[Path], None]) -> Trial:
     """Spoil something in a finished project, run it again, and compare."""
-    project.clear()
-    project.repro()
+    project.restore()
     spoil(project.folder)
-    shutil.rmtree(project.folder / "results" / "tiny")
+    shutil.rmtree(project.folder / "results" / DATASET)
     code, printed = project.repro()
     if code == 0:
         return Trial(what, 1, "identical results" if project.digest() == expected else "**other results**")
@@ -202,11 +211,11 @@ def _lock(folder: Path) -> None:
 
 
 DAMAGES = {
-    "a trained run lost half of its weights": _halve("runs/tiny/trained/*/weights.safetensors"),
-    "a trained run lost half of its account": _halve("runs/tiny/trained/*/run.json"),
-    "a trained run lost its weights": _remove("runs/tiny/trained/*/weights.safetensors"),
-    "an artifact lost half of its bytes": _halve("artifacts/tiny/prepare/train.parquet"),
-    "an artifact is gone": _remove("artifacts/tiny/embed/embeddings.safetensors"),
+    "a trained run lost half of its weights": _halve("runs/*/trained/*/weights.safetensors"),
+    "a trained run lost half of its account": _halve("runs/*/trained/*/run.json"),
+    "a trained run lost its weights": _remove("runs/*/trained/*/weights.safetensors"),
+    "an artifact lost half of its bytes": _halve("artifacts/*/prepare/train.parquet"),
+    "an artifact is gone": _remove("artifacts/*/embed/embeddings.safetensors"),
     "the clock goes back by a year": _future,
     "DVC's own lock file is damaged": _lock,
 }
@@ -227,6 +236,7 @@ def main() -> None:
         seconds, expected = time.monotonic() - begun, project.digest()
         if code:
             sys.exit(f"the pipeline does not run:\n{printed}")
+        project.keep()
         print(f"undisturbed: {seconds:.0f} s", flush=True)
         steps: list[Callable[[], Trial]] = [lambda: dead_worker(project, expected)]
         steps += [lambda stage=stage: full_disk(project, expected, stage) for stage in STAGES]
