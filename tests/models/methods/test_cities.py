@@ -1,5 +1,7 @@
 """CITIES: the inferrer learns head items from their contexts, and replaces tail items alone."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -75,10 +77,10 @@ def test_the_inferrer_with_the_lowest_error_is_kept(build, sequences, monkeypatc
     assert torch.equal(inferrer.out.weight, judged[1])
 
 
-def test_a_context_of_nothing_but_the_item_itself_is_left_out(build, monkeypatch):
-    """Item 9 only ever stands alone, and keeps its row; of item 10 the one context with company is looked at."""
+def test_a_context_without_two_neighbours_is_left_out(build, monkeypatch):
+    """Item 9 never has two neighbours, and keeps its row; of item 10 the one context with two is looked at."""
     model = build(method="cities", changes={"methods.cities.epochs": 1})
-    whole = sequences_of(*[[1, 2, 3, 4]] * 8, [7, 8], [9], [9], [10], [10, 1], [10], *[[2]] * 3)
+    whole = sequences_of(*[[1, 2, 3, 4]] * 8, [7, 8, 1], [9], [9, 1], [10], [10, 1, 2], [10, 3], *[[2]] * 3)
     looked_at, real = set(), cities.windows
 
     def spy(sequences, centres, **rest):
@@ -89,7 +91,22 @@ def test_a_context_of_nothing_but_the_item_itself_is_left_out(build, monkeypatch
     before = model.table.weight.detach().clone()
     model.on_fit_end(context_of(model, whole))
     assert (model.table.weight != before).any(1).nonzero().flatten().tolist() == [7, 8, 10]
-    assert (whole.lengths[whole.row[list(looked_at)]] > 1).all()
+    assert (whole.lengths[whole.row[list(looked_at)]] > 2).all()
+
+
+def test_places_are_told_apart_by_sines_and_cosines():
+    waves = cities.waves(3, 4)
+    expected = [
+        [f(place / 10_000 ** (2 * pair / 4)) for pair in (0, 1) for f in (math.sin, math.cos)] for place in range(3)
+    ]
+    torch.testing.assert_close(waves, torch.tensor(expected))
+    assert cities.waves(3, 5).shape == (3, 5)
+
+
+def test_attention_has_a_dropout_of_its_own(build):
+    settings = build(method="cities").settings
+    layer = cities.Layer(D, settings)
+    assert (layer.attention.dropout.p, layer.dropout.p) == (0.5, 0.2)
 
 
 def as_in_pytorch(layer, hidden, heads):
@@ -117,7 +134,8 @@ def test_the_inferrer_is_two_encoders_of_pytorch_over_padded_contexts(build, seq
     torch.nn.init.normal_(inferrer.position)
     contexts = cities.windows(sequences, torch.arange(60).view(12, 5), settings.window, 49)
     padding = (contexts == 0).flatten(0, 1)
-    x = (F.embedding(contexts, inferrer.table) * inferrer.position[:, None]).flatten(0, 1)
+    x = F.embedding(contexts, inferrer.table) * inferrer.position[:, None] * D**0.5
+    x = (x + cities.waves(contexts.shape[-1], D)).flatten(0, 1)
     for layer in inferrer.of_items:
         x = as_in_pytorch(layer, D, settings.heads)(x, src_key_padding_mask=padding)
     x = torch.stack([rows[~hole].mean(0) for rows, hole in zip(x, padding, strict=True)]).view(12, 5, -1)

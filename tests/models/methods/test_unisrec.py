@@ -11,6 +11,7 @@ def test_the_text_is_frozen_and_not_saved(build):
 
 def test_an_item_is_a_gated_mixture_and_an_id(build):
     model = build(method="unisrec").eval()
+    torch.nn.init.normal_(model.table.gate.weight)
     items = torch.tensor([2, 5])
     text = model.table.text[items]
     gates = model.table.gate(text).softmax(-1)
@@ -32,3 +33,14 @@ def test_gates_are_noisy_in_training_only(build):
     assert not torch.equal(model.table(items), model.table(items))
     model.eval()
     assert torch.equal(model.table(items), model.table(items))
+
+
+def test_experts_start_small_and_the_gate_without_a_preference(build):
+    model = build(method="unisrec").eval()
+    assert not model.table.gate.weight.any()
+    assert not model.table.noise.weight.any()
+    for expert in model.table.experts:
+        assert abs(expert.rotate.weight.std() - 0.02) < 0.003
+    text = model.table.text[1:9]
+    plain = torch.stack([expert(text) for expert in model.table.experts]).mean(0)
+    torch.testing.assert_close(model.table(torch.arange(1, 9)) - model.table.ids(torch.arange(1, 9)), plain)

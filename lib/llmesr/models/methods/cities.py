@@ -22,6 +22,8 @@ from llmesr.section import Dropout as DropoutShare
 from llmesr.section import Positive, Rate, Section, Share
 from llmesr.sequences import Sequences
 
+NEIGHBOURS = 2
+"""Items that a context has at least, beside the hidden one."""
 CONTEXTS_AT_ONCE = 128
 """Contexts whose items are encoded together."""
 
@@ -48,7 +50,9 @@ class CITIES(Method):
         heads: Positive = 4
         """Heads of each of the two encoders; must divide `model.hidden` (CITIES' code: 4)."""
         dropout: DropoutShare = 0.2
-        """Dropout in both encoders (CITIES' code: 0.2)."""
+        """Dropout of what the layers of both encoders add (CITIES' code: 0.2)."""
+        attention_dropout: DropoutShare = 0.5
+        """Dropout of attention weights in both encoders (CITIES' code: 0.5)."""
         batch_size: Positive = 128
         """Items a step (CITIES' code: 128)."""
         learning_rate: Rate = 0.001
@@ -79,7 +83,7 @@ class Layer(nn.Module):
 
     def __init__(self, hidden: int, settings: "CITIES.Settings") -> None:
         super().__init__()
-        self.attention = SelfAttention(hidden, settings.heads, settings.dropout)
+        self.attention = SelfAttention(hidden, settings.heads, settings.attention_dropout)
         self.feed_forward = nn.Sequential(
             nn.Linear(hidden, 2 * hidden), nn.ReLU(), Dropout(settings.dropout), nn.Linear(2 * hidden, hidden)
         )
@@ -99,7 +103,9 @@ class Inferrer(nn.Module):
         super().__init__()
         hidden = table.shape[1]
         self.register_buffer("table", table)  # (V + 2, D), frozen
-        self.position = nn.Parameter(torch.ones(2 * settings.window + 1))  # a weight for each place in the window
+        places = 2 * settings.window + 1
+        self.position = nn.Parameter(torch.ones(places))  # a weight for each place in the window
+        self.register_buffer("waves", waves(places, hidden), persistent=False)  # (2 · window + 1, D)
         self.of_items, self.of_contexts = (
             nn.ModuleList(Layer(hidden, settings) for _ in range(settings.layers)) for _ in range(2)
         )
@@ -123,9 +129,17 @@ class Inferrer(nn.Module):
         row, column = contexts.nonzero(as_tuple=True)  # (N,) each
         items = Sequences(contexts[row, column], torch.bincount(row, minlength=len(contexts)))
         x = F.embedding(items.items, self.table) * self.position.index_select(0, column)[:, None]  # (N, D)
+        x = x * x.shape[-1] ** 0.5 + self.waves[column]  # √D as in Vaswani et al.: trained rows are short
         for layer in self.of_items:
             x = layer(x, items)
         return items.mean(x)
+
+
+def waves(places: int, hidden: int) -> Tensor:
+    """Tell places apart by sines and cosines (Vaswani et al., 2017): (places, D)."""
+    rates = 10_000 ** (-torch.arange(0, hidden, 2) / hidden)  # (⌈D/2⌉,)
+    angles = torch.arange(places)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :hidden]
 
 
 def windows(sequences: Sequences, centres: Tensor, window: int, mask_id: int) -> Tensor:
@@ -142,7 +156,7 @@ def infer_tail(settings: "CITIES.Settings", table: nn.Parameter, context: TrainC
     """Learn the inferrer on head items and replace the rows of tail items in the table (V + 2, D)."""
     torch.manual_seed(context.seed)
     sequences, mask_id = context.sequences, len(table) - 1
-    useful = sequences.lengths[sequences.row] > 1  # a context of nothing but the hidden item says nothing
+    useful = sequences.lengths[sequences.row] > NEIGHBOURS  # shorter contexts are left out, as in CITIES' code
     positions = torch.arange(len(sequences.items), device=table.device)[useful]
     places = occurrences(Sequences(sequences.items[useful], useful.sum()[None]), mask_id - 1)
     places = Sequences(positions[places.items], places.lengths)  # of each item 0 … V, its positions

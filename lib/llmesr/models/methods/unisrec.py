@@ -81,6 +81,14 @@ class UniSRec(Method):
         super().__init__(settings, inputs, backbone)
         self.table = MixtureOfExperts(inputs.semantic_table, inputs.hidden, settings)
 
+    def initialise(self) -> None:
+        """Draw first values as UniSRec does: small experts, and a gate without a preference."""
+        super().initialise()
+        for expert in self.table.experts:
+            nn.init.normal_(expert.rotate.weight, std=0.02)
+        nn.init.zeros_(self.table.gate.weight)
+        nn.init.zeros_(self.table.noise.weight)
+
     def states(self, sequences: Sequences, vectors: Tensor) -> Tensor:
         """Encode N item vectors (N, D) to states of length 1 / τ: (N, D)."""
         return F.normalize(super().states(sequences, vectors), dim=-1) / self.settings.temperature
