@@ -140,7 +140,9 @@ def test_without_times_the_order_of_the_file_counts_and_is_said(folder, capsys):
 def test_dates_under_an_unknown_name_are_asked_about(folder, dates):
     rows = [("u", "a", dates[0]), ("u", "b", dates[1])]
     where = folder(interactions__csv=csv("user_id,item_id,visited_on", rows=rows), items__csv=ITEMS)
-    with pytest.raises(InputError, match=rf"no column 'timestamp', but 'visited_on' holds dates \('{dates[0]}'\): set"):
+    with pytest.raises(
+        InputError, match=rf"no column 'timestamp', but 'visited_on' holds points in time \('{dates[0]}'\): set"
+    ):
         read(where)
     assert read(where, columns={"timestamp": "visited_on"}).interactions["timestamp"].dtype.is_temporal()
 

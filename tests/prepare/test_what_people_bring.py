@@ -161,3 +161,109 @@ def test_parts_written_by_another_tool_keep_their_order(tmp_path):
         frame = pl.DataFrame({"user_id": ["u"], "item_id": [item]})
         frame.write_parquet(tmp_path / f"part-{part}.parquet")
     assert pairs(load_raw(tmp_path, DatasetSettings())) == [("u", "a"), ("u", "b")]
+
+
+def test_blanks_within_texts_are_no_separators(read):
+    rows = "".join(f"{user}\tArtist {item}\t17000000{user}{item}\n" for user in (1, 2, 3) for item in (1, 2))
+    raw = read({"interactions.tsv": rows})
+    assert pairs(raw)[:2] == [("1", "Artist 1"), ("1", "Artist 2")]
+
+
+def test_quotes_may_have_a_backslash(read):
+    items = '"item_id";"title"\n"a";"The \\"old\\"; one"\n"b";"B"\n"c";"C"\n'
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items["title"][0] == 'The "old"; one'
+
+
+def test_an_encoding_that_is_set_is_not_for_a_table_that_cannot_have_it(read):
+    raw = read({"interactions.csv": ROWS.encode("utf-16-le"), "items.csv": ITEMS}, encoding="utf-16-le")
+    assert raw.items["title"].to_list() == ["Apple", "Banana", "Cherry"]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        '{"status": "ok", "data": [{"user_id": 1, "item_id": 2}]}',
+        '{"uid28": {"x": {"ts": 1}}}',
+        '{"user_id": {"0": 1, "1": 2}, "item_id": {"0": 1, "1": 2}}',
+    ],
+)
+def test_one_object_that_holds_everything_is_named(read, records):
+    with pytest.raises(InputError, match=r"interactions.json is one JSON object, no list of records"):
+        read({"interactions.json": records})
+    assert pairs(read({"interactions.json": '{"user_id": 1, "item_id": 2, "more": [3]}'})) == [("1", "2")]
+
+
+def test_a_web_page_is_named(read):
+    with pytest.raises(InputError, match=r"interactions.csv is a web page: get the table itself"):
+        read({"interactions.csv": "<!DOCTYPE html>\n<html><body>Sign in, please</body></html>\n"})
+
+
+# --- times ---
+
+
+@pytest.mark.parametrize("time", ["10 April 2024", "Wed Apr 10 10:56:06 -0800 2024", "1712746566", "1.713e+09"])
+def test_any_time_under_an_unknown_name_is_asked_about(read, time):
+    files = {"interactions.csv": f"user_id,item_id,finished_on\nu,a,{time}\n", "items.csv": ITEMS}
+    with pytest.raises(InputError, match=r"but 'finished_on' holds points in time .*'columns: \{timestamp: rows\}'"):
+        read(files)
+    assert read(files, columns={"timestamp": "rows"}).interactions["timestamp"].to_list() == [1]
+
+
+@pytest.mark.parametrize("days", [("10042024", "02042024"), ("12312024", "01022025")])
+def test_days_whose_digits_do_not_sort_are_refused(read, days):
+    rows = "".join(f"u,{item},{day}\n" for item, day in zip("ab", days, strict=True))
+    with pytest.raises(InputError, match=r"line 2: timestamp .* seems to be a day, whose digits do not sort by time"):
+        read({"interactions.csv": HEADER + rows, "items.csv": ITEMS})
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (("0", "1712746566"), "1 of 2 times are 0 or less"),
+        (("-1", "1712746566"), "1 of 2 times are 0 or less"),
+        (("9999-12-31", "2024-04-10"), "1 of 2 times lie beyond 2100"),
+    ],
+)
+def test_times_that_stand_for_none_are_said(read, capsys, times, said):
+    rows = "".join(f"u,{item},{time}\n" for item, time in zip("ab", times, strict=True))
+    read({"interactions.csv": HEADER + rows, "items.csv": ITEMS})
+    assert said in capsys.readouterr().err
+
+
+def test_times_of_the_items_are_said(read, capsys):
+    rows = "".join(f"{user},{item},{year}-01-01\n" for user in "uvw" for item, year in (("a", 1968), ("b", 1970)))
+    read({"interactions.csv": HEADER + rows, "items.csv": ITEMS})
+    assert "all rows of an item have the same time" in capsys.readouterr().err
+
+
+# --- ids and titles ---
+
+
+def test_columns_of_the_interactions_leave_the_items_alone(read):
+    rows = ROWS.replace("item_id", "what")
+    assert pairs(read({"interactions.csv": rows, "items.csv": ITEMS}, columns={"item_id": "what"}))[0] == ("u", "a")
+
+
+def test_several_items_in_a_cell_are_said(read, capsys):
+    read({"interactions.csv": f"{HEADER}u,a;b,1\nu,b;c,2\nv,a;c,3\nv,c;b,4\n"})
+    assert "item ids such as" in capsys.readouterr().err
+
+
+def test_users_who_differ_in_capitals_only_are_said(read, capsys):
+    read({"interactions.csv": f"{HEADER}Anna@x.de,a,1\nanna@x.de,b,2\n", "items.csv": ITEMS})
+    assert "1 user ids of" in capsys.readouterr().err
+
+
+def test_ids_that_excel_keeps_as_text_are_ids(read):
+    items = 'item_id,title\n"=""a""",Apple\n"=""b""",Banana\n"=""c""",Cherry\n'
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items["item_id"].to_list() == ["a", "b", "c"]
+
+
+def test_ids_that_are_names_are_titles(read):
+    raw = read({"interactions.csv": f"{HEADER}u,Oak Clock,1\nu,Red Lamp,2\n"})
+    assert raw.items["title"].to_list() == ["Oak Clock", "Red Lamp"]
+
+
+def test_signs_of_html_in_titles_are_read(read):
+    items = "item_id,title\na,Salt &amp; Pepper\nb,B\nc,C\n"
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items["title"][0] == "Salt & Pepper"

@@ -1,5 +1,6 @@
 """Titles that say nothing: markup, scripts, placeholders, ids. They count as missing, and their number is said."""
 
+import html
 import re
 
 import polars as pl
@@ -12,6 +13,8 @@ PLACEHOLDERS = (
     *("nan", "none", "null", "-", "--", "?", "."),
 )
 """Words that stand for a missing title when several items have them, in lower case."""
+NAME = r"\p{L}{2,}\s+\S*\p{L}"
+"""Words, as no id has them."""
 UNCLOSED = re.compile(r"<[A-Za-z/!][^<>]*$")
 """A tag that never ends, as some products have for a title."""
 SCRIPT = r"getTime\(|function\s*\(|document\.|window\.|\bvar \w+\s*=|[.#]\w[\w\s.#-]*\{[^}]*:"
@@ -30,7 +33,7 @@ def usable(items: pl.DataFrame) -> pl.DataFrame:
         markup=(bare == "") & (title != ""),
         script=title.str.contains(SCRIPT),
         placeholder=placeholder & (placeholder.sum() > 1),
-        id=title == pl.col("item_id"),
+        id=(title == pl.col("item_id")) & ~title.str.contains(NAME),
         empty=title == "",
     ).with_columns(pl.all().fill_null(value=False))
     missing = reasons.select(pl.any_horizontal(pl.all())).to_series() | items["title"].is_null()
@@ -42,4 +45,5 @@ def usable(items: pl.DataFrame) -> pl.DataFrame:
             + (f" (of these {', '.join(kinds)})" if kinds else "")
             + ": a language model knows them by their other attributes only"
         )
-    return items.with_columns(pl.when(missing).then(None).otherwise(pl.col("title")).alias("title"))
+    plain = pl.col("title").map_elements(html.unescape, return_dtype=pl.String)  # &amp; is &
+    return items.with_columns(pl.when(missing).then(None).otherwise(plain).alias("title"))

@@ -14,31 +14,38 @@ def texts():
     return (rng.normal(size=(500, 12)) * np.linspace(0.1, 3, 12)) @ rng.normal(size=(12, 12)) + 5
 
 
-def test_ids_are_learned_where_the_text_is_not(build):
+def test_ids_are_added_where_the_text_hardly_varies(build):
     model = build(method="alphafuse", changes={"methods.alphafuse.null_space": 10})
     items = torch.arange(1, 40)
-    before = model.item_vectors(items)
-    assert not before[:, 22:].any()  # IDs start at zero
+    before = model.table(items)
+    assert torch.equal(before, model.table.text[items])  # IDs start at zero
     before.sum().backward()
     with torch.no_grad():
         model.table.ids.weight -= model.table.ids.weight.grad
-    after = model.item_vectors(items)
+    after = model.table(items)
     assert torch.equal(after[:, :22], before[:, :22])
-    assert (after[:, 22:] != before[:, 22:]).all()
-    assert not model.item_vectors(torch.tensor([0])).any()  # padding
+    torch.testing.assert_close(after[:, 22:], before[:, 22:] - 1)
+    assert not model.table(torch.tensor([0])).any()  # padding
     assert "table.text" not in model.state_dict()
 
 
-def test_ids_that_leave_no_room_for_the_text_are_named(build):
-    with pytest.raises(
-        InputError, match=r"'methods.alphafuse.null_space' is 32, which leaves nothing of 'model.hidden' \(32\)"
-    ):
-        build(method="alphafuse", changes={"methods.alphafuse.null_space": 32})
+def test_scores_are_cosines_over_the_temperature(build, sequences):
+    model = build(method="alphafuse", changes={"methods.alphafuse.temperature": 0.1}).eval()
+    vectors = model.item_vectors(sequences.items)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
+    states = model.states(sequences, vectors)
+    torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))
+
+
+def test_more_ids_than_dimensions_are_named(build):
+    build(method="alphafuse", changes={"methods.alphafuse.null_space": 32})
+    with pytest.raises(InputError, match=r"'methods.alphafuse.null_space' is 33, more than 'model.hidden' \(32\)"):
+        build(method="alphafuse", changes={"methods.alphafuse.null_space": 33})
 
 
 def test_the_leading_directions_are_kept_whitened(texts):
     found = leading_directions(texts, 5)
-    np.testing.assert_allclose(found.T @ found / len(found) * 5, np.eye(5), atol=1e-6)
+    np.testing.assert_allclose(found.T @ found / len(found), np.eye(5), atol=1e-6)
     kept = spectrum(texts - texts.mean(0))[1][:, :5]
     projected = (texts - texts.mean(0)) @ kept
     for column in range(5):

@@ -11,7 +11,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -44,11 +44,19 @@ class Dialect:
         encoding: as Python calls it.
         separator: one of `SEPARATORS`, or what the settings say.
         quoted: whether quotes around a field may hold separators and line ends.
+        escaped: whether a quote within quotes has a backslash before it, instead of being written twice.
     """
 
     encoding: str
     separator: str
     quoted: bool = True
+    escaped: bool = False
+
+
+def _ways(dialect: Dialect) -> list[Dialect]:
+    """List how quotes may be meant: as usual, with backslashes, or, but for commas and semicolons, as plain signs."""
+    ways = [dialect, replace(dialect, escaped=True)]
+    return ways if dialect.separator in ",;" else [*ways, replace(dialect, quoted=False)]
 
 
 def read(
@@ -69,21 +77,22 @@ def read(
     Raises:
         InputError: the file is no text or damaged, a quote is not closed, or a line has too many fields.
     """
-    encoding = encoding or _encoding(file)
+    encoding = _encoding(file, encoding)
     dialect = _dialect(file, encoding, is_header, separator)
-    try:
-        return _table(file, dialect, is_header)
-    except csv.Error:
-        if dialect.separator in ",;":
-            raise
-    return _table(file, Dialect(encoding, dialect.separator, quoted=False), is_header)
+    fault: csv.Error | None = None
+    for way in _ways(dialect):
+        try:
+            return _table(file, way, is_header)
+        except csv.Error as error:
+            fault = fault or error
+    raise fault
 
 
 def names(
     file: Path, is_header: Callable[[Sequence[str]], bool], separator: str | None = None, encoding: str | None = None
 ) -> list[str]:
     """Read the names of the columns only, or 1, 2, … without a header."""
-    dialect = _dialect(file, encoding or _encoding(file), is_header, separator)
+    dialect = _dialect(file, _encoding(file, encoding), is_header, separator)
     _, first = next(records(file, dialect), (0, []))
     return [name.strip() for name in first] if is_header(first) else [str(i) for i in range(1, len(first) + 1)]
 
@@ -131,6 +140,8 @@ def records(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
             text = (" ".join(line.split()) + "\n" for line in text)
         elif len(separator) > 1:
             separator, text = STAND_IN, (line.replace(dialect.separator, STAND_IN) for line in text)
+        if dialect.escaped:
+            text = (line.replace('\\"', '""') for line in text)
         quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
         reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
         begins = 1
@@ -180,12 +191,15 @@ def _bytes(file: Path) -> Iterator[bytes]:
         raise InputError(f"{shown(file)} is damaged ({error}): get it again") from None
 
 
-def _encoding(file: Path) -> str:
-    """Recognise the encoding.
+def _encoding(file: Path, chosen: str | None) -> str:
+    """Recognise the encoding, unless it is chosen; text without a byte of zero is no UTF-16, whatever is chosen.
 
     A file with some bytes that are no UTF-8 is Windows-1252 if hardly anything else in it is, and otherwise damaged.
     """
     head = next(_bytes(file), b"")
+    wide = chosen is not None and re.match(r"utf[-_]?(16|32)", chosen, re.I)
+    if chosen is not None and not (wide and b"\0" not in head):
+        return chosen
     for mark, encoding in MARKS:
         if head.startswith(mark):
             return encoding
@@ -236,17 +250,18 @@ def _dialect(file: Path, encoding: str, is_header: Callable[[Sequence[str]], boo
     """Choose the separator under which the first records have the columns that are looked for, or equally many."""
     if separator is not None:
         return Dialect(encoding, separator)
-    best, most = Dialect(encoding, ","), (False, False, 0)
+    best, most = Dialect(encoding, ","), (False, False, False, False, 0)
     for candidate in SEPARATORS:
-        for quoted in (True,) if candidate in ",;" else (True, False):  # there a lone quote is a fault
-            dialect = Dialect(encoding, candidate, quoted)
+        for dialect in _ways(Dialect(encoding, candidate)):
             try:
                 sample = [fields for _, fields in islice(records(file, dialect), SAMPLE)]
             except csv.Error:
                 continue
             widths = {len(fields) for fields in sample[1:]} or {0}
             if sample and len(sample[0]) > 1:
-                fit = (is_header(sample[0]), widths <= {len(sample[0])}, len(sample[0]))
+                even, tabs = widths <= {len(sample[0])}, candidate == "\t" and ".tsv" in file.suffixes
+                # blanks stand within texts, too: they come last
+                fit = (is_header(sample[0]), even, tabs, candidate != " ", len(sample[0]))
                 if fit > most:
                     best, most = dialect, fit
             break

@@ -17,12 +17,15 @@ from llmesr.paths import shown
 from llmesr.prepare.sources import columns, files, times
 from llmesr.prepare.sources.lines import LINE
 from llmesr.prepare.sources.tables import Table, cut_short, read
+from llmesr.prepare.titles import NAME
 from llmesr.settings import DatasetSettings
 
 NO_ID = ["", "NULL", "null", "None", "nan", "NaN", "<NA>", "\\N", "(not set)"]
 """What databases, pandas and web statistics write where there is no id."""
 NOTHING = ["NULL", "null", "nan", "NaN", "<NA>", "\\N", "N/A", "n/a"]
 """What they write where an item has no such attribute."""
+ROWS = "rows"
+"""In `columns`, instead of a column of times: the order of the rows."""
 ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
 """A long number as spreadsheets show and save it."""
 RESERVED = {"item", "count", "tail", "group", "attributes"}
@@ -88,7 +91,9 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
         note(f"{shown(folder)}: {', '.join(part.file.name for part in parts)} are read as parts of one table")
         whole = whole.with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
     timeless = [part for part in parts if "timestamp" not in part.names]
+    _warn_of_ids(whole)
     if not timeless:
+        _warn_of_dates_of_items(whole)
         return whole
     if len(timeless) < len(parts):
         raise InputError(f"{_lacks(timeless[0], 'timestamp', None)}, or leave it out of all parts")
@@ -103,10 +108,34 @@ def _with_times(table: Table, recipe: DatasetSettings) -> Table:
         frame = _named(table.frame, time, "timestamp")
         return table.with_frame(frame.with_columns(_times(table.with_frame(frame), recipe)))
     asked = recipe.columns.get("timestamp")
+    if asked == ROWS:
+        return table
     if asked is not None:
         raise InputError(_lacks(table, "timestamp", asked))
     _ask_about_dates(table)
     return table
+
+
+def _warn_of_ids(table: Table) -> None:
+    """Say if ids look like several items in one cell, or if ids of users differ in capital letters only."""
+    items = table.frame["item_id"].unique()
+    lists = items.filter(items.str.contains(r"\w\s*[;,|]\s*\w"))
+    parts = lists.str.replace_all(r"\s*[;|]\s*", ",").str.split(",").explode()
+    if len(lists) > len(items) / 5 and parts.str.strip_chars().n_unique() < len(lists):
+        note(f"item ids such as '{cut_short(lists[0])}' look like several items in a cell: write a row for each")
+    users = table.frame["user_id"].unique()
+    if same := len(users) - users.str.to_lowercase().n_unique():
+        note(f"{same} user ids of {shown(table.file)} differ from another in capitals only: write them alike")
+
+
+def _warn_of_dates_of_items(table: Table) -> None:
+    """Say if times seem to be those of the items, such as a year of release."""
+    per_item = table.frame.group_by("item_id").agg(pl.col("timestamp").n_unique(), pl.len())
+    if per_item.height > 1 and per_item["timestamp"].max() == 1 and table.frame.height > 2 * per_item.height:
+        note(
+            f"all rows of an item have the same time in {shown(table.file)}: if it is the item's own date, set "
+            f"'columns: {{timestamp: {ROWS}}}' for this dataset to take the order of the rows"
+        )
 
 
 def _with_one_time(table: Table, recipe: DatasetSettings) -> Table:
@@ -140,22 +169,21 @@ def _bare(item: str) -> str:
 
 
 def _ask_about_dates(table: Table) -> None:
-    """Refuse to take the order of the rows for their times if a column of another name holds dates.
+    """Refuse to take the order of the rows for their times if a column of another name holds points in time.
 
     Raises:
         InputError: it does.
     """
     for name in table.names:
         column = table.frame[name]
-        if name in ("user_id", "item_id") or column.dtype != pl.String:
-            dated = column.dtype.is_temporal()
-        else:
-            sample = column.drop_nulls().head(100).str.strip_chars()
-            dated = len(sample) > 0 and all(times.is_date(text) for text in sample)
-        if dated:
+        if name in ("user_id", "item_id"):
+            continue
+        sample = column.drop_nulls().head(100).cast(pl.String).str.strip_chars()
+        if len(sample) and (column.dtype.is_temporal() or all(times.looks_like_time(text) for text in sample)):
             raise InputError(
-                f"{shown(table.file)} has no column 'timestamp', but '{cut_short(name)}' holds dates "
-                f"('{column.drop_nulls()[0]}'): set 'columns: {{timestamp: {cut_short(name)}}}' for this dataset"
+                f"{shown(table.file)} has no column 'timestamp', but '{cut_short(name)}' holds points in time "
+                f"('{sample[0]}'): set 'columns: {{timestamp: {cut_short(name)}}}' for this dataset, or "
+                f"'columns: {{timestamp: {ROWS}}}' to take the order of the rows"
             )
 
 
@@ -165,6 +193,9 @@ def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     others = [name for name in table.names if name not in {"user_id", "item_id", "timestamp", "rating", title}]
     others = [name for name in others if columns.role_of(name) not in {"rating", "text"} and name not in RESERVED]
     first = table.frame.unique("item_id", keep="first", maintain_order=True)
+    if title is None and first["item_id"].str.contains(NAME).mean() > 0.5:
+        note("there is no table of items: their ids look like names, and are taken for titles")
+        return first.select("item_id", pl.col("item_id").alias("title"))
     if title is None:
         note(
             f"there is no table of items ({shown(table.file.parent / 'items')}.csv): items are called by their "
@@ -286,8 +317,11 @@ def read_texts(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
 
 
 def _for_other_tables(recipe: DatasetSettings, table: Table) -> DatasetSettings:
-    """Leave out the places of columns, which are meant for the interactions, if a table has names."""
-    return recipe.model_copy(update={"columns": columns.by_name(recipe.columns)}) if table.headed else recipe
+    """Leave out, if a table has names, what `columns` says of the interactions: places, and names that it lacks."""
+    if not table.headed:
+        return recipe
+    own = {role: name for role, name in columns.by_name(recipe.columns).items() if name in table.names}
+    return recipe.model_copy(update={"columns": own})
 
 
 def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, also: tuple[str, ...] = ()) -> Table:
@@ -299,7 +333,7 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         if column is None:
             raise InputError(_lacks(table, role, recipe.columns.get(role)))
         frame = _named(frame, column, role)
-        given = frame[role].cast(pl.String).str.strip_chars()
+        given = frame[role].cast(pl.String).str.strip_chars().str.replace(r'^="(.*)"$', "$1")  # as Excel keeps text
         ids = given.set(given.is_in(NO_ID), None)
         if ids.null_count():
             written = f" ('{word}')" if (word := given.filter(ids.is_null())[0]) else ""

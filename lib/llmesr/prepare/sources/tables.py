@@ -88,15 +88,17 @@ def _check_signature(file: Path) -> None:
         InputError: it is compressed, a spreadsheet or in parquet, and its name says otherwise, or the other way round.
     """
     with file.open("rb") as raw:
-        start = raw.read(4)
+        start = raw.read(64)
     name, zipped = shown(file), file.suffix == ".gz"
     if start.startswith(b"\x1f\x8b") and not zipped:
         raise InputError(f"{name} is compressed by gzip: call it {file.name}.gz")
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise InputError(f"{name} is a spreadsheet or a zip archive: save its table as CSV")
-    if start == b"PAR1" and file.suffix != ".parquet":
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise InputError(f"{name} is a web page: get the table itself, perhaps after signing in")
+    if start.startswith(b"PAR1") and file.suffix != ".parquet":
         raise InputError(f"{name} is in parquet: call it {file.name.removesuffix(file.suffix)}.parquet")
-    if start and start != b"PAR1" and file.suffix == ".parquet":
+    if start and not start.startswith(b"PAR1") and file.suffix == ".parquet":
         raise InputError(f"{name} is not in parquet: call it .csv, .tsv or .jsonl, whichever it is")
     if start and zipped and not start.startswith(b"\x1f\x8b"):
         raise InputError(f"{name} is not compressed: call it {file.name.removesuffix('.gz')}")
@@ -190,8 +192,23 @@ def _json(file: Path) -> tuple[pl.DataFrame, Literal["line", "row"]]:
         cells = {name: [lines.plain(fields.get(name)) for _, fields in chunk] for name in names}
         numbers = pl.Series(LINE, [number for number, _ in chunk], pl.Int64)
         chunks.append(pl.DataFrame([numbers, *(pl.Series(name, cells[name], pl.String) for name in names)]))
+    if not is_list and len(chunks) == 1 and chunks[0].height == 1:
+        _check_record(file)
     frame = pl.concat(chunks, how="diagonal") if chunks else pl.DataFrame(schema={LINE: pl.Int64})
     return frame, "row" if is_list else "line"
+
+
+def _check_record(file: Path) -> None:
+    """Check that the only object of a file is a record, and does not hold all of them.
+
+    Raises:
+        InputError: it holds them.
+    """
+    (fields,) = lines.parsed(file, lines.json_object, lambda fields: fields)
+    roles = {name: columns.role_of(name) for name in fields}
+    nested = [name for name, value in fields.items() if isinstance(value, dict | list)]
+    if nested and (not any(roles.values()) or any(roles[name] in ("user_id", "item_id") for name in nested)):
+        raise InputError(f"{shown(file)} is one JSON object, no list of records: write an object for each row")
 
 
 def _json_list(file: Path) -> list[dict]:

@@ -33,6 +33,8 @@ WHOLE = r"^[+-]?\d+$"
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
+MONTH = r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
+
 
 class BadTimeError(ValueError):
     """A point in time that cannot be read: in which row, and why."""
@@ -66,6 +68,7 @@ def read(column: pl.Series, form: str | None = None) -> pl.Series:
         if text.null_count() or (text == "").any():
             raise BadTimeError(int((text.is_null() | (text == "")).arg_max()), "there is no point in time")
         times = _dates(text, lambda value: _by_form(value, form)) if form else _recognised(text)
+    _refuse_days_in_digits(times)
     _warn_of_units(times)
     return times
 
@@ -178,6 +181,14 @@ def is_time(text: str, form: str | None = None) -> bool:
     return True
 
 
+def looks_like_time(text: str) -> bool:
+    """Whether a text is a date, has the name of a month and a year, or counts seconds or milliseconds since 1970."""
+    if re.fullmatch(NUMBER, text):
+        return 9e8 < float(text) < 2.2e9 or 9e11 < float(text) < 2.2e12
+    worded = len(text) < 50 and re.search(MONTH, text, re.I) and re.search(r"\b(19|20)\d\d\b", text)
+    return is_date(text) or bool(worded)
+
+
 def is_date(text: str) -> bool:
     """Whether a text is a date in one of the forms that are known, and no mere number."""
     try:
@@ -261,8 +272,27 @@ def _day_first(text: pl.Series) -> bool | None:
     return first > 12
 
 
+def _refuse_days_in_digits(times: pl.Series) -> None:
+    """Refuse numbers that are all days like 31122024, since their order is not that of the days.
+
+    Raises:
+        BadTimeError: they are.
+    """
+    if not times.dtype.is_integer():
+        return
+    year, other, first = times % 10_000, times // 10_000 % 100, times // 1_000_000
+    days = first.is_between(1, 31) & other.is_between(1, 31) & ((first <= 12) | (other <= 12))
+    if (days & year.is_between(1900, 2100)).all():
+        raise BadTimeError(0, f"{times[0]} seems to be a day, whose digits do not sort by time: write it as 2024-12-31")
+
+
 def _warn_of_units(times: pl.Series) -> None:
     """Say that seconds and milliseconds seem to be mixed, which would tear histories apart."""
+    if times.dtype.is_temporal() and times.dt.year().max() >= 2100:
+        late = int((times.dt.year() >= 2100).sum())
+        note(f"{late} of {len(times)} times lie beyond 2100 ({times.max()}): drop them if that means unknown")
+    if times.dtype.is_integer() and times.max() > 1e8 and (times <= 0).any():
+        note(f"{int((times <= 0).sum())} of {len(times)} times are 0 or less: drop these rows if that means unknown")
     if times.dtype.is_numeric() and times.len():
         low, high = abs(float(times.min())), abs(float(times.max()))
         if isfinite(high) and 1e8 < low < 1e10 and 1e11 < high < 1e14:
