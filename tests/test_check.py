@@ -73,3 +73,14 @@ def test_files_of_another_format_than_a_dataset_of_that_name_has_are_read_as_wha
 def test_a_folder_that_is_not_there_is_named(root):
     with pytest.raises(InputError, match=r"no/such/shop is no folder"):
         check.settings_of("no/such/shop", str(ROOT / "params.yaml"))
+
+
+def test_a_note_is_printed_once(root, shop, capsys):
+    """The file is looked at several times, until it is known to be the table of interactions."""
+    (shop / "interactions.csv").rename(shop / "orders.csv")
+    with (shop / "orders.csv").open("ab") as file:
+        file.write("u1,i1,1700000000,Caf\u00e9\n".encode("cp1252"))
+    rows = (shop / "orders.csv").read_bytes().replace(b"time\n", b"time,place\n")
+    (shop / "orders.csv").write_bytes(rows)
+    check.main([str(shop), "--params", str(ROOT / "params.yaml")])
+    assert capsys.readouterr().err.count("is read as Windows-1252") == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.notes import note
+from llmesr.notes import kept_notes, note
 from llmesr.paths import from_root, shown
 from llmesr.prepare import clean, prepared
 from llmesr.prepare.dataset import OF_ITEMS
@@ -146,8 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--params", default="params.yaml", help="settings file (default: %(default)s)")
     asked = parser.parse_args(arguments)
     try:
-        for line in report(settings_of(asked.folder, asked.params)):
-            print(line, flush=True)
+        with kept_notes():  # each note once
+            for line in report(settings_of(asked.folder, asked.params)):
+                print(line, flush=True)
     except InputError as error:
         parser.exit(1, f"{error}\n")
 
