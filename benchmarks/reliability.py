@@ -26,6 +26,8 @@ STAGES = ("prepare", "embed", "retrieve", "train", "evaluate", "overall")
 TARGETS = ("overall", "long_tail")
 DATASET = "tiny-shop"
 MATRIX = {"backbones": ["sasrec"], "methods": ["base", "llmesr"], "seeds": [42, 43]}
+KILOBYTES = 32
+"""What a file may have where the disk is said to be full."""
 LIMIT = 1800.0
 """Seconds that any run of the pipeline may take."""
 
@@ -63,12 +65,15 @@ class Project:
         shutil.rmtree(self.folder)
         shutil.copytree(self.finished, self.folder, symlinks=True)
 
-    def start(self, targets: tuple[str, ...] = TARGETS, limit_kilobytes: int | None = None) -> subprocess.Popen:
-        """Begin `dvc repro`, in a process group of its own; no file may grow beyond a limit, if there is one."""
-        limit = f"ulimit -f {limit_kilobytes}; " if limit_kilobytes else ""
+    def start(self, targets: tuple[str, ...] = TARGETS) -> subprocess.Popen:
+        """Begin `dvc repro`, in a process group of its own."""
+        return self.shell(f"exec dvc repro {' '.join(targets)}")
+
+    def shell(self, command: str) -> subprocess.Popen:
+        """Begin a command in the project's folder, in a process group of its own."""
         bin_folder = Path(sys.executable).parent
         return subprocess.Popen(
-            ["bash", "-c", f"{limit}exec dvc repro {' '.join(targets)}"],
+            ["bash", "-c", command],
             cwd=self.folder,
             env={**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(self.folder / "lib")},
             stdout=subprocess.PIPE,
@@ -77,11 +82,15 @@ class Project:
             start_new_session=True,
         )
 
-    def repro(self, **how: object) -> tuple[int, str]:
+    def repro(self) -> tuple[int, str]:
         """Run `dvc repro` to its end: exit code and what it printed."""
-        process = self.start(**how)
-        printed, _ = process.communicate(timeout=LIMIT)
-        return process.returncode, printed
+        return _ended(self.start())
+
+    def stage(self, name: str, limit_kilobytes: int) -> tuple[int, str]:
+        """Run the command of a stage while no file may grow beyond a limit: exit code and what it printed."""
+        command = yaml.safe_load((self.folder / "dvc.yaml").read_text())["stages"][name]["cmd"]
+        command = command.replace("${item.dataset}", DATASET).replace("${item.method}", MATRIX["methods"][-1])
+        return _ended(self.shell(f"ulimit -f {limit_kilobytes}; {command}"))
 
     def clear(self) -> None:
         """Forget everything but the embedding cache."""
@@ -114,6 +123,11 @@ def kills(project: Project, expected: str, seconds: float, times: int) -> Trial:
     return Trial("`kill -9` of all processes at a random moment, then `dvc repro`", times, f"{same} identical results")
 
 
+def _ended(process: subprocess.Popen) -> tuple[int, str]:
+    printed, _ = process.communicate(timeout=LIMIT)
+    return process.returncode, printed
+
+
 def _kill_all(process: subprocess.Popen) -> None:
     """Kill a process and all below it, those that made a group of their own among them."""
     below = [process.pid]
@@ -140,11 +154,11 @@ def dead_worker(project: Project, expected: str) -> Trial:
             os.kill(int(own[0]), signal.SIGKILL)
             break
         time.sleep(0.05)
-    printed, _ = process.communicate(timeout=LIMIT)
-    said = _sentence(printed)
+    code, printed = _ended(process)
+    said = f"“{_sentence(printed)}”" if code else "the run is trained again, and the stage goes on to its end"
     code, _ = project.repro()
     same = "identical results" if code == 0 and project.digest() == expected else "**other results**"
-    return Trial("a worker of the pool is killed while it trains", 1, f"“{said}”; run again: {same}")
+    return Trial("a worker of the pool is killed while it trains", 1, f"{said}; run again: {same}")
 
 
 def _environment(pid: str) -> dict[str, str]:
@@ -156,12 +170,12 @@ def _environment(pid: str) -> dict[str, str]:
 
 
 def full_disk(project: Project, expected: str, stage: str) -> Trial:
-    """Let no file grow beyond some kilobytes while one stage runs anew, then lift the limit."""
+    """Let no file grow beyond some kilobytes while one stage runs anew, then run the pipeline without that limit."""
     project.restore()
     if stage == "train":
         shutil.rmtree(project.folder / "runs" / DATASET / "trained")
-    code, printed = project.repro(targets=("--force", "--single-item", stage), limit_kilobytes=8)
-    said = f"“{_sentence(printed)}”" if code else "no file of this stage is that large"
+    code, printed = project.stage(stage, KILOBYTES)
+    said = f"“{_sentence(printed)}”" if code else f"no file of this stage has {KILOBYTES} kB"
     code, _ = project.repro()
     same = "identical results" if code == 0 and project.digest() == expected else "**other results**"
     return Trial(f"no room on the disk in stage `{stage}`", 1, f"{said}; with room: {same}")
@@ -170,6 +184,7 @@ def full_disk(project: Project, expected: str, stage: str) -> Trial:
 def _sentence(printed: str) -> str:
     """Find the sentence that a stage ended with."""
     lines = [line for line in printed.splitlines() if re.match(r"\d\d_\w+\.ipynb\b", line)]
+    lines = lines or [line for line in printed.splitlines() if line.startswith("ERROR") or "Error: " in line]
     said = lines[-1] if lines else (printed.strip().splitlines() or ["nothing"])[-1]
     return said[:200].replace("|", "/")
 
