@@ -72,12 +72,17 @@ def test_what_cannot_be_read_as_it_is_gets_advice(read, name, advice):
 @pytest.mark.parametrize(
     ("name", "content", "advice"),
     [
-        ("interactions.csv", gzip.compress(ROWS.encode()), r"is compressed by gzip: call it interactions.csv.gz"),
+        (
+            "interactions.csv",
+            gzip.compress(ROWS.encode(), mtime=0),
+            r"is compressed by gzip: call it interactions.csv.gz",
+        ),
         ("interactions.csv.gz", ROWS, r"is not compressed: call it interactions.csv$"),
         ("interactions.csv", b"PK\x03\x04" + bytes(60), r"is a spreadsheet or a zip archive: save its table as CSV"),
         ("interactions.tsv", b"PAR1" + bytes(60), r"is in parquet: call it interactions.parquet"),
         ("interactions.parquet", ROWS, r"is not in parquet: call it \.csv, \.tsv or \.jsonl"),
     ],
+    ids=["gzip as csv", "csv as gzip", "zip as csv", "parquet as tsv", "csv as parquet"],
 )
 def test_an_ending_that_does_not_fit_is_named(read, name, content, advice):
     with pytest.raises(InputError, match=advice):
