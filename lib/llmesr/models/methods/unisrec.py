@@ -52,7 +52,8 @@ class MixtureOfExperts(nn.Module):
         text = F.embedding(items, self.text)
         gates = self.gate(text)
         if self.training:  # noisy gates try other experts
-            gates = gates + torch.randn_like(gates) * (F.softplus(self.noise(text)) + 1e-2)
+            # in float32, so that half precision draws the same noise
+            gates = gates + torch.randn_like(gates, dtype=torch.float32) * (F.softplus(self.noise(text)) + 1e-2)
         mixed = torch.stack([expert(text) for expert in self.experts], -2)  # (…, experts, D)
         mixture = (gates.softmax(-1)[..., None] * mixed).sum(-2)
         return mixture if self.ids is None else mixture + self.ids(items)
