@@ -178,7 +178,7 @@ def full_disk(project: Project, expected: str, stage: str) -> Trial:
     said = f"“{_sentence(printed)}”" if code else f"no file of this stage has {KILOBYTES} kB"
     code, _ = project.repro()
     same = "identical results" if code == 0 and project.digest() == expected else "**other results**"
-    return Trial(f"no room on the disk in stage `{stage}`", 1, f"{said}; with room: {same}")
+    return Trial(f"the disk is full in stage `{stage}`", 1, f"{said}; run again: {same}")
 
 
 def _sentence(printed: str) -> str:
@@ -262,7 +262,7 @@ def main() -> None:
         for step in steps:
             trials.append(step())
             print(f"{trials[-1].tried}: {trials[-1].happened}", flush=True)
-            write(trials, seconds)
+    write(trials, seconds)
 
 
 def write(trials: list[Trial], seconds: float) -> None:

@@ -179,3 +179,12 @@ def test_sizes_that_do_not_fit_are_named(build):
 def test_heads_of_a_backbone_that_do_not_fit_are_named(build, backbone):
     with pytest.raises(InputError, match=rf"'backbones.{backbone}.heads' is 5, which does not divide 'model.hidden'"):
         build(backbone, "base", {f"backbones.{backbone}.heads": 5})
+
+
+@pytest.mark.parametrize("method", ["alphafuse", "unisrec"])
+def test_some_score_by_cosine_over_a_temperature(build, sequences, method):
+    model = build(method=method, changes={f"methods.{method}.temperature": 0.1}).eval()
+    vectors = model.item_vectors(sequences.items)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
+    states = model.states(sequences, vectors)
+    torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))

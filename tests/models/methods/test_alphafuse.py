@@ -29,14 +29,6 @@ def test_ids_are_added_where_the_text_hardly_varies(build):
     assert "table.text" not in model.state_dict()
 
 
-def test_scores_are_cosines_over_the_temperature(build, sequences):
-    model = build(method="alphafuse", changes={"methods.alphafuse.temperature": 0.1}).eval()
-    vectors = model.item_vectors(sequences.items)
-    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
-    states = model.states(sequences, vectors)
-    torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))
-
-
 def test_more_ids_than_dimensions_are_named(build):
     build(method="alphafuse", changes={"methods.alphafuse.null_space": 32})
     with pytest.raises(InputError, match=r"'methods.alphafuse.null_space' is 33, more than 'model.hidden' \(32\)"):

@@ -20,14 +20,6 @@ def test_an_item_is_a_gated_mixture_and_an_id(build):
     assert build(method="unisrec", changes={"methods.unisrec.ids": False}).table.ids is None
 
 
-def test_scores_are_cosines_over_the_temperature(build, sequences):
-    model = build(method="unisrec", changes={"methods.unisrec.temperature": 0.1}).eval()
-    vectors = model.item_vectors(sequences.items)
-    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
-    states = model.states(sequences, vectors)
-    torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))
-
-
 def test_gates_are_noisy_in_training_only(build):
     model, items = build(method="unisrec", changes={"methods.unisrec.dropout": 0.0}), torch.arange(1, 9)
     assert not torch.equal(model.table(items), model.table(items))
