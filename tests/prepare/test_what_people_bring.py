@@ -244,9 +244,12 @@ def test_times_of_the_items_are_said(read, capsys):
 # --- ids and titles ---
 
 
-def test_columns_of_the_interactions_leave_the_items_alone(read):
+@pytest.mark.parametrize("catalogue", ["items.csv", "fruit.csv"])
+def test_columns_of_the_interactions_leave_the_items_alone(read, catalogue):
     rows = ROWS.replace("item_id", "what")
-    assert pairs(read({"interactions.csv": rows, "items.csv": ITEMS}, columns={"item_id": "what"}))[0] == ("u", "a")
+    raw = read({"interactions.csv": rows, catalogue: ITEMS}, columns={"item_id": "what"})
+    assert pairs(raw)[0] == ("u", "a")
+    assert raw.items["title"][0] == "Apple"
 
 
 def test_several_items_in_a_cell_are_said(read, capsys):

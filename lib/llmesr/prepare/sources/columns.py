@@ -65,9 +65,9 @@ def find(
     return found[0] if found else None
 
 
-def by_name(chosen: Mapping[str, str | int]) -> dict[str, str | int]:
-    """Leave out of a dataset's `columns` those that are given by their place."""
-    return {role: column for role, column in chosen.items() if isinstance(column, str)}
+def among(chosen: Mapping[str, str | int], names: Sequence[str]) -> dict[str, str | int]:
+    """Keep of a dataset's `columns` what names a column of this table: the rest is said of the interactions."""
+    return {role: column for role, column in chosen.items() if column in names}
 
 
 def role_of(name: str) -> str | None:

@@ -151,9 +151,9 @@ def _has_ids(file: Path, recipe: DatasetSettings) -> bool:
 
 def _holds_items(file: Path, recipe: DatasetSettings) -> bool:
     """Whether a table has ids and titles of items, but no users."""
-    chosen = columns.by_name(recipe.columns)
     try:
         names = peek(file, recipe)
+        chosen = columns.among(recipe.columns, names)
         item = columns.find(names, "item_id", chosen, shown(file), also=("id",))
         title = columns.find(names, "title", chosen, shown(file))
         return bool(item and title) and not columns.find(names, "user_id", chosen, shown(file))

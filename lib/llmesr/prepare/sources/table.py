@@ -23,7 +23,7 @@ from llmesr.settings import DatasetSettings
 NO_ID = ["", "NULL", "null", "None", "nan", "NaN", "<NA>", "\\N", "(not set)"]
 """What databases, pandas and web statistics write where there is no id."""
 NOTHING = ["NULL", "null", "nan", "NaN", "<NA>", "\\N", "N/A", "n/a"]
-"""What they write where an item has no such attribute."""
+"""What databases and pandas write where an item has no such attribute."""
 ROWS = "rows"
 """In `columns`, instead of a column of times: the order of the rows."""
 ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
@@ -318,10 +318,8 @@ def read_texts(file: Path, recipe: DatasetSettings) -> pl.DataFrame:
 
 def _for_other_tables(recipe: DatasetSettings, table: Table) -> DatasetSettings:
     """Leave out, if a table has names, what `columns` says of the interactions: places, and names that it lacks."""
-    if not table.headed:
-        return recipe
-    own = {role: name for role, name in columns.by_name(recipe.columns).items() if name in table.names}
-    return recipe.model_copy(update={"columns": own})
+    own = columns.among(recipe.columns, table.names)
+    return recipe.model_copy(update={"columns": own}) if table.headed else recipe
 
 
 def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, also: tuple[str, ...] = ()) -> Table:
