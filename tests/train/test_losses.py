@@ -29,10 +29,20 @@ def test_bce_by_hand():
 
 def test_gbce_by_hand():
     """Of V = 9 items K = 2 are sampled: α = 1/4, and for t = 0.75 β = 0.25 (0.75 · (1 - 4) + 4) = 0.4375."""
-    expected = -0.4375 * (math.log(sigmoid(2)) + math.log(sigmoid(1)))
-    expected -= sum(math.log(1 - sigmoid(s)) for s in (0, -1, 2, 0))
+    offset = math.log(2)
+    expected = -0.4375 * (math.log(sigmoid(2 - offset)) + math.log(sigmoid(1 - offset)))
+    expected -= sum(math.log(1 - sigmoid(s - offset)) for s in (0, -1, 2, 0))
     found = gbce(STATES, TABLE, POSITIVES, NEGATIVES, 9, 0.75).item()
     assert found == pytest.approx(expected / 3 / 2, rel=1e-5)
+
+
+def test_gbce_starts_where_no_score_of_a_random_item_is_pushed():
+    """Scores of zero give a random candidate the probability 1 / (K + 1), so plain BCE (t = 0) is at its optimum."""
+    direction = torch.ones(1, 2, requires_grad=True)  # all items lie in it: they can only move together
+    table = torch.tensor([[1.0, 1.0]]).repeat(9, 1) * 0.1
+    states = (direction - direction.detach()).expand(3, 2)  # scores are zero, and have a gradient
+    gbce(states, table, torch.tensor([0, 1, 2]), torch.tensor([[3, 4, 5, 6]] * 3), 9, 0.0).backward()
+    torch.testing.assert_close(direction.grad, torch.zeros(1, 2))
 
 
 def test_gbce_without_calibration_is_bce_that_counts_all_alike():

@@ -5,6 +5,7 @@ of positions at a time, and made again for the gradient, so that memory is bound
 candidates and items.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,10 @@ def gbce(
     With α = K / (V - 1), β = α (t (1 - 1/α) + 1/α): 1 for t = 0, which is the plain one; α for t = 1, with which
     probabilities are calibrated. Positive and negatives of a position count the same.
 
+    Departs from the paper: all logits are lowered by log K, so that training starts at the odds 1 : K of a random
+    candidate's being the true one. No ranking changes by it. Without it training first learns to push every item down,
+    for some thousand steps, in which nothing else is learned; short training stops there.
+
     Args:
         states: (n, W).
         table: (M, W).
@@ -126,7 +131,7 @@ def gbce(
     K = negatives.shape[1]
     share = K / (n_items - 1)
     beta = share * (calibration * (1 - 1 / share) + 1 / share)
-    return _binary(states, table, positives, negatives, beta / (K + 1), 1 / (K + 1), weights)
+    return _binary(states, table, positives, negatives, beta / (K + 1), 1 / (K + 1), weights, offset=math.log(K))
 
 
 def _binary(
@@ -137,7 +142,9 @@ def _binary(
     of_positive: float,
     of_negative: float,
     weights: Tensor | None,
+    offset: float = 0.0,
 ) -> Tensor:
+    """Weigh -log σ(s⁺) and all -log(1 - σ(s⁻)) of a position, after the offset is taken from its scores."""
     at_once = len(table) <= ROWS_A_CANDIDATE * negatives.shape[1]
 
     def block(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -146,7 +153,7 @@ def _binary(
             negative = (states @ table.T).gather(1, negatives)
         else:
             negative = torch.einsum("nw,nkw->nk", states, F.embedding(negatives, table))
-        return of_positive * F.softplus(-positive) + of_negative * F.softplus(negative).sum(1)
+        return of_positive * F.softplus(offset - positive) + of_negative * F.softplus(negative - offset).sum(1)
 
     K, (M, W) = negatives.shape[1], table.shape
     return _in_blocks(block, M + K if at_once else K * W, weights, states, positives, negatives)
