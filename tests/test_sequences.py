@@ -44,6 +44,7 @@ def test_new_sequences_by_hand():
     assert lists(whole.drop_last(least=0)) == [[1, 2], [], [5]]
     assert lists(whole.drop_last(least=0).append(9)) == [[1, 2, 9], [9], [5, 9]]
     assert lists(whole.join(sequences_of([7, 8]))) == [[1, 2, 3], [4], [5, 6], [7, 8]]
+    assert lists(whole.backwards()) == [[3, 2, 1], [4], [6, 5]]
 
 
 def test_mean_by_hand_and_zeros_for_an_empty_sequence():

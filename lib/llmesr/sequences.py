@@ -139,6 +139,10 @@ class Sequences:
         """Put the sequences of another one behind these."""
         return Sequences(torch.cat([self.items, other.items]), torch.cat([self.lengths, other.lengths]))
 
+    def backwards(self) -> "Sequences":
+        """Turn every sequence round: its last item first."""
+        return Sequences(self.items[self.offsets[self.row] + self.from_end], self.lengths)
+
     def mean(self, x: Tensor) -> Tensor:
         """Average rows (N, D) within each sequence: (B, D), zeros for an empty one."""
         sums = x.new_zeros(len(self), x.shape[1]).index_add(0, self.row, x)

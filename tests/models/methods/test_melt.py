@@ -39,27 +39,37 @@ def test_tail_rows_are_the_map_of_their_mean_context(build, sequences, backbone)
     model = build(backbone, "melt", {"methods.melt.replace_every": 1})
     before, plain = model.table.weight.detach().clone(), backbone_of(model, build, backbone)
     model.on_epoch_start(context_of(model, sequences, epoch=1))
-    counts = torch.bincount(sequences.items, minlength=50)
+    counts, both_ways = torch.bincount(sequences.items, minlength=50), sequences.join(sequences.backwards())
     tail = (counts > 0) & (counts <= model.item_threshold)
     assert torch.equal(model.table.weight[~tail], before[~tail])
     item = int(tail.nonzero()[0])
-    contexts = prefixes(sequences, (sequences.items == item).nonzero().squeeze(1), T)
+    contexts = prefixes(both_ways, (both_ways.items == item).nonzero().squeeze(1), T)
+    assert len(contexts) == 2 * counts[item]
     assert (contexts.items[contexts.last] == item).all()
     f = Scorer.of(plain, V, T).states(contexts)
     torch.testing.assert_close(model.table.weight[item], model.item_map(f.mean(0)), atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_not_read_does_not_make_a_head_user(build, sequences):
-    """Only the latest T items count; if nobody has more than the threshold of them, nobody is enhanced."""
-    short = {"data.max_length": 4}
+@pytest.mark.parametrize(("longest", "threshold"), [(4, 3), (3, 2), (2, 0)])
+def test_who_fills_all_that_is_read_is_a_head_user(build, sequences, longest, threshold):
+    """Only the latest T items count. Of two items a part is one: there is nothing to learn."""
+    short = {"data.max_length": longest}
     model = build(method="melt", changes=short)
-    assert (sequences.lengths >= 4).double().mean() > 0.3  # the 80 % quantile of what is read is 4, the most there is
-    model.max_length = 4
+    assert (sequences.lengths >= longest).double().mean() > 0.3  # the 80 % quantile of what is read is all of it
+    model.max_length = longest
     model._find_thresholds(sequences)
-    assert model.user_threshold == 0
-    users = sequences.take(torch.arange(5))
-    plain = Scorer.of(backbone_of(model, build, changes=short), V, 4).states(users)
-    torch.testing.assert_close(Scorer.of(model, V, 4).states(users), plain)
+    assert model.user_threshold == threshold
+    full = sequences.take((sequences.lengths >= longest).nonzero().squeeze(1)[:5])
+    plain = Scorer.of(backbone_of(model, build, changes=short), V, longest).states(full)
+    torch.testing.assert_close(Scorer.of(model, V, longest).states(full), plain)
+
+
+def test_contexts_lead_up_to_an_item_and_back_to_it(build):
+    model = build(method="melt")
+    model.on_epoch_start(context_of(model, sequences_of([1, 2, 3, 4], [5, 3])))
+    ends = model._contexts.take(torch.tensor([3])).items
+    found = [context.tolist() for context in prefixes(model._both_ways, ends, T)]
+    assert sorted(found) == [[1, 2, 3], [3], [4, 3], [5, 3]]
 
 
 def test_items_of_one_popularity_have_no_head_to_learn_from(build):
@@ -90,7 +100,7 @@ def test_the_threshold_of_users_is_saved_with_the_weights(melt, build):
 
 
 def test_curriculum_by_hand(melt):
-    melt._epoch = 10
+    melt._epoch = 45  # a quarter of 180
     found = melt._curriculum(torch.tensor([0.0, math.pi / 4]))
     assert found.flatten().tolist() == pytest.approx([math.sin(math.pi / 8), math.sin(3 * math.pi / 8)])
 
@@ -119,7 +129,7 @@ def test_the_item_branch_asks_for_contexts_of_head_items_alone(melt, monkeypatch
     melt._item_loss(users=90)
     (items,) = asked
     assert len(items) > 0
-    assert (melt._contexts.lengths[items] > melt.item_threshold).all()
+    assert (melt.item_counts[items] > melt.item_threshold).all()
 
 
 def test_tail_items_are_replaced_when_so_many_users_were_passed_over_and_not_before_the_first_epoch(build, sequences):
@@ -130,7 +140,7 @@ def test_tail_items_are_replaced_when_so_many_users_were_passed_over_and_not_bef
         model.on_epoch_start(context_of(model, sequences, epoch=epoch))
         with torch.no_grad():
             model.item_map.bias += 1.0
-        tail = (model._contexts.lengths > 0) & (model._contexts.lengths <= model.item_threshold)
+        tail = (model.item_counts > 0) & (model.item_counts <= model.item_threshold)
         replaced.append(bool((model.table.weight[:-1][tail] != before[:-1][tail]).any(1).all()))
     assert replaced == [False, False, True, False, True]
 
@@ -163,7 +173,7 @@ def test_the_loss_of_users_by_hand(build, backbone):
     few = sequences_of(*ends)
     guess, truth = model.user_map(encode(plain, few)[few.last]), states[batch.last[:2]]
     surplus = torch.tensor([[4.0 - 1 - 1], [2.0 - 1 - 1]])
-    weight = (math.pi / 2 * 10 / 40 + math.pi / (2 * (T - 1 - 1)) * surplus).sin().abs()
+    weight = (math.pi / 2 * 10 / 180 + math.pi / (2 * (T - 1 - 1)) * surplus).sin().abs()
     torch.testing.assert_close(model._user_loss(batch, states), (weight * (guess - truth).square()).mean())
 
 
@@ -180,7 +190,7 @@ def test_the_loss_of_items_by_hand(build, backbone, times):
         sequences_of([1, V + 1] if backbone == "bert4rec" else [1]),
     )
     f = encode(plain, context)[-1]
-    weight = math.sin(math.pi / 2 * 10 / 40 + math.pi / 100 * (min(times, 1 + 50) - 1 - 1))
+    weight = math.sin(math.pi / 2 * 10 / 180 + math.pi / 100 * (min(times, 1 + 50) - 1 - 1))
     error = model.item_map(f + model.user_map(f)) - model.table.weight[1]
     torch.testing.assert_close(model._item_loss(90), weight * error.square().mean())
 

@@ -1,9 +1,9 @@
 """MELT (Kim et al., SIGIR 2023): head users teach a map for tail users, head items one for tail items.
 
 Starts from a trained backbone f. User branch: W_U turns a head user's few latest items into what the whole history
-gives. Item branch: W_I turns the contexts of a head item (prefixes that end at it) into its embedding. What is
-learned on the head is used on the tail: tail items' rows are replaced from time to time, at inference tail users get
-f + W_U f.
+gives. Item branch: W_I turns the contexts of a head item into its embedding. Each occurrence gives two contexts, as in
+the authors' code: what leads up to it, and what comes after it, read backwards; both end at the item. What is learned
+on the head is used on the tail: tail items' rows are replaced from time to time, at inference tail users get f + W_U f.
 """
 
 import math
@@ -39,8 +39,8 @@ class MELT(Method):
         """Users passed over between two replacements of tail items' rows (MELT's code: an epoch; Beauty has 22,363)."""
         head_items: Positive = 16
         """Head items a step, at most (MELT's code: each has one turn an epoch, on Beauty 16 a step)."""
-        curriculum_epochs: Positive = 40
-        """Epochs until the curriculum has passed from the long to the short ones (MELT's code: 41)."""
+        curriculum_epochs: Positive = 180
+        """Epochs until the curriculum has passed from the long to the short ones (MELT's code: 180 to 200)."""
 
     def __init__(self, settings: "MELT.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
         super().__init__(settings, inputs, backbone)
@@ -50,13 +50,19 @@ class MELT(Method):
         self.item_threshold = 0
         self.max_length = 0
         self._sequences: Sequences | None = None
-        self._contexts: Sequences | None = None  # sequence v: the positions of item v
+        self._both_ways: Sequences | None = None  # all training sequences, then all of them backwards
+        self._contexts: Sequences | None = None  # sequence v: the positions of item v in these
         self._epoch = 0
 
     @property
     def mask_id(self) -> int:
         """The id of [MASK], V + 1."""
         return len(self.table.weight) - 1
+
+    @property
+    def item_counts(self) -> Tensor:
+        """(V + 1,) how often each item occurs in training."""
+        return self._contexts.lengths // 2
 
     @property
     def _appended(self) -> int:
@@ -87,24 +93,24 @@ class MELT(Method):
 
     def _replace_tail(self, context: TrainContext) -> None:
         """Replace the embeddings of tail items by W_I(mean f over their contexts)."""
-        tail = (self._contexts.lengths > 0) & (self._contexts.lengths <= self.item_threshold)
-        tail = tail.nonzero().squeeze(1)
+        tail = ((self.item_counts > 0) & (self.item_counts <= self.item_threshold)).nonzero().squeeze(1)
         if len(tail):
-            ends, threshold = self._contexts.take(tail, self.item_threshold), int(self.user_threshold)
+            ends, threshold = self._contexts.take(tail), int(self.user_threshold)
             self.user_threshold.zero_()  # f itself is wanted, not what a tail user gets
-            f = context.encode(prefixes(context.sequences, ends.items, self.max_length))
+            f = context.encode(prefixes(self._both_ways, ends.items, self.max_length))
             self.user_threshold.fill_(threshold)
             with torch.no_grad():
                 self.table.weight[tail] = self.item_map(ends.mean(f))
 
     def _find_thresholds(self, sequences: Sequences) -> None:
         """Tell head and tail apart: the `quantile` of training counts of items and of what is read of users."""
-        self._sequences, self._contexts = sequences, occurrences(sequences, self.mask_id - 1)
-        self.item_threshold = int(self._contexts.lengths[1:].double().quantile(self.settings.quantile))
-        # no more than what is read counts; without head users, or with R = 1 only, there is no map to learn
+        self._sequences, self._both_ways = sequences, sequences.join(sequences.backwards())
+        self._contexts = occurrences(self._both_ways, self.mask_id - 1)
+        self.item_threshold = int(self.item_counts[1:].double().quantile(self.settings.quantile))
+        # who fills all that is read is a head user, however many there are; with R = 1 only there is no map to learn
         readable = sequences.lengths.clamp(max=self.max_length - self._appended)
-        threshold = int(readable.double().quantile(self.settings.quantile))
-        self.user_threshold.fill_(threshold if 2 <= threshold < readable.max() else 0)
+        threshold = min(int(readable.double().quantile(self.settings.quantile)), int(readable.max()) - 1)
+        self.user_threshold.fill_(threshold if threshold >= 2 else 0)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """λ_u L_user + λ_i L_item, from the head users of the batch and head items drawn at random."""
@@ -128,7 +134,7 @@ class MELT(Method):
 
     def _item_loss(self, users: int) -> Tensor:
         """Learn from head items to tell the embedding from some contexts: w_i ‖W_I mean(f + W_U f) − e_i‖²."""
-        counts = self._contexts.lengths
+        counts = self.item_counts
         head = (counts > self.item_threshold).nonzero().squeeze(1)
         if not len(head):
             return self.table.weight.new_zeros(())
@@ -136,10 +142,9 @@ class MELT(Method):
         turns = math.ceil(len(head) * users / len(self._sequences.lengths))
         draws = min(turns, self.settings.head_items)
         items = head[torch.randint(len(head), (draws,), device=head.device)]
-        most = counts[items].clamp(max=max(self.item_threshold, 1))
-        K = (torch.rand(len(items), device=items.device) * most).long() + 1
-        ends = sample(self._contexts.take(items, int(counts.max())), K)
-        contexts = prefixes(self._sequences, ends.items, self.max_length - self._appended)
+        K = torch.randint(1, max(self.item_threshold, 1) + 1, (len(items),), device=items.device)
+        ends = sample(self._contexts.take(items), K)
+        contexts = prefixes(self._both_ways, ends.items, self.max_length - self._appended)
         f = self._last(contexts.append(self.mask_id) if self._appended else contexts)
         guess = self.item_map(ends.mean(f + self.user_map(f)))
         surplus = counts[items].clamp(max=self.item_threshold + 50) - self.item_threshold - 1
