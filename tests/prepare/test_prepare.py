@@ -81,6 +81,19 @@ def test_ties_in_time_keep_the_order_of_the_file(mine, table):
     assert [prepared.titles[i] for i in prepared.train.items] == ["Cherry", "Banana"]
 
 
+@pytest.mark.parametrize(("counted", "tail"), [("training", ["a", "b", "c"]), ("all", ["b"])])
+def test_held_out_interactions_make_an_item_popular_where_the_recipe_says_so(mine, table, counted, tail):
+    """Item c is held out three times and never trained; popular is what occurs three times."""
+    rows = [("u", "abc"), ("v", "bac"), ("w", "aac")]
+    lines = [f"{user},{item},{time}" for user, items in rows for time, item in enumerate(items)]
+    settings = mine(
+        table("\n".join(["user_id,item_id,timestamp", *lines])), tail_item_below=3, tail_item_counts=counted
+    )
+    items = prepare.run(settings).items
+    assert items.filter(tail="tail_item")["item_id"].to_list() == tail
+    assert dict(items.select("item_id", "count").iter_rows())["c"] == 0
+
+
 def test_nothing_left_is_an_error(mine, table):
     folder = table("user_id,item_id,timestamp\nu,a,1\nu,b,2\nu,c,3\n")
     with pytest.raises(InputError, match=r"no interaction is left after filtering \(3 before\): lower 'min_user' or"):

@@ -54,7 +54,7 @@ def test_the_papers_datasets_are_filtered_as_the_paper_says():
     ):
         recipe = datasets[name]
         assert (recipe.format, recipe.filter, recipe.min_user, recipe.min_item) == (format_, kind, user, item)
-        assert (recipe.tail_user_below, recipe.tail_item_below) == tails
+        assert (recipe.tail_user_below, recipe.tail_item_below, recipe.tail_item_counts) == (*tails, "all")
         assert recipe.short_users == ("drop" if kind == "one_pass" else "error")
         assert recipe.max_length == 200
 

@@ -124,24 +124,31 @@ def label(
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
     """Add each user's input length and each item's training count, and the groups they belong to.
 
-    The length counts what is known at test time; the count only training.
+    The length counts what is known at test time; the count only training. What makes an item popular is the training
+    count too, unless the dataset's recipe counts all interactions, as the authors' code does.
 
     Returns:
         users with `length`, `tail`, `group`; items with `count`, `tail`, `group`; the thresholds of the tail.
     """
     lengths = np.bincount(split.known["user"].to_numpy(), minlength=users.height)
     counts = np.bincount(split.train["item"].to_numpy(), minlength=items.height + 1)[1:]
+    popular = counts
+    if settings.data.tail_item_counts == "all":
+        held_out = pl.concat([split.validation["item"], split.test["item"]]).to_numpy()
+        popular = counts + np.bincount(held_out, minlength=items.height + 1)[1:]
     thresholds = {
         "user": groups.tail_threshold(lengths, settings.prepare.tail_quantile, settings.data.tail_user_below),
-        "item": groups.tail_threshold(counts, settings.prepare.tail_quantile, settings.data.tail_item_below),
+        "item": groups.tail_threshold(popular, settings.prepare.tail_quantile, settings.data.tail_item_below),
     }
     users = users.with_columns(pl.Series("length", lengths)).with_columns(
         groups.tail_label(pl.col("length"), thresholds["user"], "user").alias("tail"),
         groups.edge_label(pl.col("length"), settings.prepare.length_edges, "length").alias("group"),
     )
-    items = items.with_columns(pl.Series("count", counts)).with_columns(
-        groups.tail_label(pl.col("count"), thresholds["item"], "item").alias("tail"),
-        groups.edge_label(pl.col("count"), settings.prepare.popularity_edges, "popularity").alias("group"),
+    popular = pl.Series(popular)
+    items = items.with_columns(
+        pl.Series("count", counts),
+        groups.tail_label(pl.lit(popular), thresholds["item"], "item").alias("tail"),
+        groups.edge_label(pl.lit(popular), settings.prepare.popularity_edges, "popularity").alias("group"),
     )
     return users, items, thresholds
 

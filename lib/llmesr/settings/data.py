@@ -58,6 +58,8 @@ class DatasetSettings(Section):
     """A tail user has fewer input items (paper: Yelp 12, Fashion 3, Beauty 9); null: `prepare.tail_quantile`."""
     tail_item_below: Positive | None = None
     """A tail item has fewer training interactions (paper: Yelp 13, Fashion 4, Beauty 4); null: the quantile."""
+    tail_item_counts: Literal["training", "all"] = "training"
+    """Which interactions make an item popular: those of training, or all, the held-out ones too (authors' code)."""
     max_length: Annotated[int, Field(ge=2)] = 200
     """T, the latest items of a history that are read (paper: 200)."""
     texts: bool = True
