@@ -125,13 +125,17 @@ def calibrated(best: Candidates, k: int, trade: float, catalogue: Catalogue) -> 
     Returns:
         (B, k) items.
     """
-    shares = catalogue.categories[best.items]  # (B, n, C)
+    # categories that a history has not got add nothing to the divergence, and there may be thousands of them
+    most = max(1, int((best.histories > 0).sum(1).max()))
+    own = np.argsort(-best.histories, axis=1)[:, :most]  # (B, M)
+    history = np.take_along_axis(best.histories, own, 1)
+    shares = catalogue.categories[best.items[:, :, None], own[:, None]]  # (B, n, M)
     chosen = np.zeros((len(shares), 1, shares.shape[2]), shares.dtype)
 
     def gain(step: int) -> np.ndarray:
         if trade >= 1:
             return best.relevance
-        away = divergence(best.histories[:, None], (chosen + shares) / (step + 1))
+        away = divergence(history[:, None], (chosen + shares) / (step + 1))
         return trade * best.relevance / (step + 1) - (1 - trade) * away
 
     def choose(_: int, column: np.ndarray) -> None:
