@@ -24,8 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 ALL = list(itertools.product(BACKBONES, METHODS))
+LEARNING = [pair for pair in ALL if METHODS[pair[1]].trains or METHODS[pair[1]].starts_from]
+"""Those that have epochs, of their own or of what they start from."""
 FAST = [("gru4rec", "melt"), ("gru4rec", "cities"), ("bert4rec", "base"), ("sasrec", "llmesr")]
-SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in ALL if pair not in FAST]
+SLOW = [pytest.param(*pair, marks=pytest.mark.slow) for pair in LEARNING if pair not in FAST]
 
 
 @pytest.mark.parametrize(("backbone", "method"), [*FAST, *SLOW])
@@ -45,6 +47,16 @@ def test_a_run_learns_keeps_its_best_weights_and_loads_again(run_of, data, backb
     assert same_weights(found.method, again.method)
     assert again.account == found.account
     assert again.history == found.history
+
+
+def test_a_method_without_epochs_learns_in_the_end_and_loads_again(run_of):
+    run = run_of("sasrec", "l3ae")
+    found, again = train(run), run.load()
+    assert found.history == again.history == []
+    assert found.account["best_epoch"] == found.account["epochs"] == 0
+    assert found.account["train_seconds"] > 0
+    assert found.method.weights.any()
+    assert same_weights(found.method, again.method)
 
 
 @pytest.mark.slow

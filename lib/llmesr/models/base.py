@@ -98,7 +98,8 @@ class Method(nn.Module):
         Settings: its section of the settings.
         loss: the ranking loss of its own paper (`train.loss: own`).
         starts_from: the name of the method whose weights it starts from, trained first with the same seed.
-        trains: false for a method that only works on the weights it starts from, when training is over (`on_fit_end`).
+        trains: false for a method that has no epochs: all that it learns it learns in `on_fit_end`, from the weights it
+            starts from, if there are any.
         scores_by_product: true for a method that does not override `score`; candidates can then be scored alone.
         table: item ids (…) → vectors (…, D).
     """

@@ -49,8 +49,10 @@ def _train(run: Run, start: TrainedRun | None, distributed: Distributed, *, prog
         settings = run.train_settings
         options = {"adversary": against, "progress": progress}
         fitted = fit(method, task, settings, run.seed, checkpoint, run.fingerprint, distributed, **options)
-    else:
+    elif start:
         fitted = Fitted(start.history, start.account["best_epoch"])
+    else:
+        fitted = Fitted([], 0)
     began = time.monotonic()
     method.on_fit_end(context(method, task, run.seed, fitted.best_epoch, distributed))
     history = fitted.history
@@ -84,7 +86,7 @@ def _costs(
     before = start.account["train_seconds"] if start else 0.0
     return {
         "epochs": len(seconds),
-        "seconds_per_epoch": round(float(np.median(seconds)), 3),
+        "seconds_per_epoch": round(float(np.median(seconds or [0.0])), 3),
         "train_seconds": round(before + own + finishing, 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "parameters": sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad),
