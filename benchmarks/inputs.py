@@ -10,7 +10,7 @@ from llmesr.models.base import Method
 from llmesr.prepare import dataset
 from llmesr.runs.inputs import model_inputs
 from llmesr.runs.store import Run
-from llmesr.runs.training import validation_targets
+from llmesr.runs.training import soft_targets, validation_targets
 from llmesr.settings import load
 from llmesr.train.distributed import Distributed
 from llmesr.train.loop import Fitted, Task, fit
@@ -37,7 +37,7 @@ def read(job: dict) -> Run:
 
 def task_of(run: Run) -> Task:
     """Give what a run learns from, and its validation targets."""
-    return Task(run.data.train, run.data.n_items, run.settings.data.max_length, validation_targets(run))
+    return Task(run.data.train, run.data.n_items, run.settings.data.max_length, validation_targets(run), soft_targets(run, ALONE.device))
 
 
 def trained(run: Run, method: Method, task: Task, epochs: int) -> Fitted:

@@ -3,9 +3,10 @@
 import faiss
 import numpy as np
 import pytest
+from helpers import sequences_of
 from llmesr import similarity
 from llmesr.sequences import Sequences
-from llmesr.similarity import cooccurrence, incidence, nearest, text_similarity
+from llmesr.similarity import cooccurrence, incidence, nearest, text_similarity, transitions
 
 MEASURES = pytest.mark.parametrize("measure", ["cosine", "inner_product", "l2"])
 
@@ -115,3 +116,20 @@ def test_text_similarity_starts_at_item_1_and_leaves_out_what_points_away():
     np.testing.assert_allclose(text_similarity(vectors, 2, 99).toarray(), expected, atol=1e-6)
     assert text_similarity(vectors[:1], 2, 99).shape == (2, 2)
     assert text_similarity(vectors[:1], 2, 99).nnz == 0
+
+
+def test_transitions_count_what_follows_by_its_distance():
+    train = sequences_of([1, 2, 3], [2, 3], [3, 3, 4])
+    found = transitions(train, 5, 5).toarray()
+    counts = [0, 1, 2, 4, 1]
+    expected = np.zeros((6, 6))
+    for (first, then), value in {(1, 2): 1, (1, 3): 1 / 2, (2, 3): 2, (3, 4): 1 + 1 / 2}.items():
+        expected[first, then] = value / (counts[first] * counts[then]) ** 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_transitions_keep_the_largest_and_end_at_a_distance(monkeypatch):
+    train = sequences_of(list(range(1, 9)))
+    assert np.flatnonzero(transitions(train, 8, 2).toarray()[1]).tolist() == [2, 3]
+    monkeypatch.setattr(similarity, "FAR", 3)
+    assert np.flatnonzero(transitions(train, 8, 8).toarray()[1]).tolist() == [2, 3, 4]

@@ -12,6 +12,7 @@ from helpers import context_of, sequences_of
 from llmesr import Recommender, embed, recommend
 from llmesr.errors import InputError
 from llmesr.models.inputs import ItemView
+from llmesr.models.matching import MATCHES
 from llmesr.models.registry import METHODS
 from llmesr.models.scoring import Scorer, rank
 from llmesr.recommend import new_items
@@ -87,7 +88,7 @@ def test_an_explanation_adds_up_to_the_score(made, data, sequences, method):
         assert sum(map(abs, why.shares.values())) == pytest.approx(1)
     expected = {
         "llmesr": {"semantic", "collaborative"},
-        "dualmatch": {"text", "ID", "match by text", "match by co-occurrence", "popularity"},
+        "dualmatch": {"text", "ID", "popularity", *(f"match by {name}" for name in MATCHES)},
     }
     assert set(why.parts) == expected.get(method, {"item"})
 
@@ -160,7 +161,7 @@ def test_a_history_may_hold_new_items_and_new_items_are_alike_by_text(made, data
     listed = more.recommend(["new-1", *history(data)], k=1000)
     assert "new-1" not in listed["item_id"]
     assert more.similar_items("new-1", 2)["cosine"].to_list() == pytest.approx([1, 1])
-    matched = more.scorer.method.matcher.text.match(sequences_of([more.rows["new-1"]]), "amax")[0]
+    matched = more.scorer.method.matcher.text.nearest(sequences_of([more.rows["new-1"]]))[0]
     assert float(matched[more.rows["new-2"]]) == pytest.approx(1, abs=1e-5)
 
 

@@ -97,6 +97,7 @@ class Method(nn.Module):
         title: what tables and figures call it.
         Settings: its section of the settings.
         loss: the ranking loss of its own paper (`train.loss: own`).
+        soft_targets: the share of a target that its own paper gives to similar items (`train.soft_targets: own`).
         starts_from: the name of the method whose weights it starts from, trained first with the same seed.
         trains: false for a method that has no epochs: all that it learns it learns in `on_fit_end`, from the weights it
             starts from, if there are any.
@@ -108,6 +109,7 @@ class Method(nn.Module):
     title: ClassVar[str]
     Settings: ClassVar[type[Section]]
     loss: ClassVar[Loss] = "bce"
+    soft_targets: ClassVar[float] = 0.0
     starts_from: ClassVar[str | None] = None
     trains: ClassVar[bool] = True
     scores_by_product: ClassVar[bool] = True
@@ -157,6 +159,16 @@ class Method(nn.Module):
 
     def on_fit_end(self, context: TrainContext) -> None:
         """Do what is left to do with the best weights."""
+
+    def for_validation(self, users: Tensor) -> list[tuple[Tensor, "Method"]]:
+        """Say which version of the method judges which validation users (n,), after `on_fit_end`.
+
+        A method that learns from validation items in `on_fit_end` must not be judged by the same ones.
+
+        Returns:
+            rows of the users, and the method that has not learned from their items.
+        """
+        return [(torch.arange(len(users), device=users.device), self)]
 
     # --- inference ---
 

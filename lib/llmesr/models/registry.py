@@ -9,6 +9,7 @@ from llmesr.models.methods.backbone_only import BackboneOnly
 from llmesr.models.methods.cities import CITIES
 from llmesr.models.methods.dualmatch import DualMatch
 from llmesr.models.methods.l3ae import L3AE
+from llmesr.models.methods.linear import Linear
 from llmesr.models.methods.llmesr import LLMESR
 from llmesr.models.methods.llminit import LLMInit
 from llmesr.models.methods.melt import MELT
@@ -28,6 +29,7 @@ _ALL: list[type[Method]] = [
     WhitenRec,
     UniSRec,
     AlphaFuse,
+    Linear,
     L3AE,
     DualMatch,
     MultiView,

@@ -62,11 +62,11 @@ class Run:
 
     @property
     def train_settings(self) -> TrainSettings:
-        """`train`, with the loss `own` replaced by the one of the method's paper."""
-        chosen = self.settings.train
-        if chosen.loss != "own":
-            return chosen
-        return chosen.model_copy(update={"loss": METHODS[self.method].loss})
+        """`train`, with `own` replaced by what the method's paper does."""
+        chosen, method = self.settings.train, METHODS[self.method]
+        loss = method.loss if chosen.loss == "own" else chosen.loss
+        soft = method.soft_targets if chosen.soft_targets == "own" else chosen.soft_targets
+        return chosen.model_copy(update={"loss": loss, "soft_targets": soft if loss == "cross_entropy" else 0.0})
 
     @property
     def start(self) -> "Run | None":

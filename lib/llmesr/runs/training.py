@@ -12,13 +12,16 @@ from llmesr.devices import cpu_threads
 from llmesr.errors import InputError
 from llmesr.models.base import Method
 from llmesr.models.registry import METHODS
+from llmesr.models.whitening import whiten
 from llmesr.paths import replacing
 from llmesr.prepare.dataset import Dataset, Targets, save_json
 from llmesr.prepare.split import draw_negatives
 from llmesr.runs.store import Run, TrainedRun
+from llmesr.similarity import text_similarity
 from llmesr.train import adversary
 from llmesr.train.distributed import Distributed
 from llmesr.train.loop import Fitted, Task, context, fit, validate
+from llmesr.train.losses import SoftTargets
 
 
 def train(run: Run, *, progress: bool = False) -> TrainedRun:
@@ -39,7 +42,8 @@ def _train(run: Run, start: TrainedRun | None, distributed: Distributed, *, prog
     torch.use_deterministic_algorithms(True)  # on a GPU it chooses the slower way, if there is one, or stops
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory before it is written
     sequences = run.data.train.to(distributed.device)
-    task = Task(sequences, run.data.n_items, run.settings.data.max_length, validation_targets(run))
+    soft = soft_targets(run, distributed.device)
+    task = Task(sequences, run.data.n_items, run.settings.data.max_length, validation_targets(run), soft)
     method, history = run.build().to(distributed.device), []
     if start:
         method.load_state_dict(start.method.state_dict(), strict=False)
@@ -110,6 +114,20 @@ def make_adversary(run: Run, method: Method) -> adversary.Adversary | None:
     device = next(method.parameters()).device
     width = method.item_vectors(torch.ones(1, dtype=torch.int64, device=device)).shape[-1]
     return adversary.make(settings, run.data, width).to(device)
+
+
+SOFT_ITEMS, SOFT_WHITENING, EXACT_UP_TO = 50, 0.75, 50_000
+"""Items that share a target, how far their texts are whitened, and beyond how many items they are found roughly."""
+
+
+def soft_targets(run: Run, device: torch.device) -> SoftTargets | None:
+    """Find the items that share each target, if the loss wants any."""
+    settings = run.train_settings
+    if settings.soft_targets == 0:
+        return None
+    texts = whiten(run.inputs.item_embeddings[1:], power=SOFT_WHITENING)
+    alike = text_similarity(texts, SOFT_ITEMS, EXACT_UP_TO)
+    return SoftTargets.of(alike, settings.soft_targets, settings.soft_temperature).to(device)
 
 
 def validation_targets(run: Run) -> Callable[[int], Targets]:

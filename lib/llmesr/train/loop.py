@@ -21,7 +21,7 @@ from llmesr.sequences import Sequences
 from llmesr.train import checkpoint
 from llmesr.train.adversary import Adversary
 from llmesr.train.distributed import Distributed
-from llmesr.train.losses import RankingLoss
+from llmesr.train.losses import RankingLoss, SoftTargets
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.objectives import make_batch
 from llmesr.train.settings import TrainSettings
@@ -38,12 +38,14 @@ class Task:
         n_items: V.
         max_length: T, the latest items that are read.
         targets: gives the validation targets of an epoch (the same ones unless negatives are redrawn).
+        soft: what of each target goes to similar items, on the device; None: nothing.
     """
 
     sequences: Sequences
     n_items: int
     max_length: int
     targets: Callable[[int], Targets]
+    soft: SoftTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,12 @@ def validate(method: Method, task: Task, distributed: Distributed, epoch: int = 
     share = distributed.shard(len(targets.users))
     rows = share.cpu().numpy()
     users = torch.tensor(targets.users[rows], dtype=torch.int64, device=distributed.device)
-    scorer = Scorer.of(method, task.n_items, task.max_length)
-    histories = task.sequences.take(users)
-    own = rank(scorer, histories, targets.items[rows], task.n_items, negatives=targets.negatives[rows])
+    own = np.zeros(len(rows))
+    for part, version in method.for_validation(users):
+        scorer, chosen = Scorer.of(version, task.n_items, task.max_length), rows[part.cpu().numpy()]
+        histories, negatives = task.sequences.take(users[part]), targets.negatives[chosen]
+        found = rank(scorer, histories, targets.items[chosen], task.n_items, negatives=negatives)
+        own[part.cpu().numpy()] = found
     ranks = distributed.gather(torch.as_tensor(own, device=distributed.device), len(targets.users)).cpu().numpy()
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
@@ -177,7 +182,7 @@ def fit(
     Raises:
         InputError: the loss is no longer finite, or the checkpoint is damaged.
     """
-    ranking = RankingLoss(settings, NegativeSampler(task.sequences, task.n_items))
+    ranking = RankingLoss(settings, NegativeSampler(task.sequences, task.n_items), task.soft)
     step = Step(method, task, ranking, adversary, distributed)
     wrapped = distributed.prepare(step)
     rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -25,11 +27,41 @@ ROWS_A_CANDIDATE = 16
 
 
 @dataclass(frozen=True)
+class SoftTargets:
+    """What of each target goes to items that are alike.
+
+    Attributes:
+        items: (V + 1, K) ids, filled up by 0.
+        shares: (V + 1, K) of each; a row sums to λ, or to 0 where nothing is alike.
+    """
+
+    items: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, similarity: csr_matrix, share: float, temperature: float) -> "SoftTargets":
+        """Make shares of a sparse matrix (V + 1, V + 1) of cosines: λ softmax(cosine / τ) over those of a row."""
+        width = max(1, int(np.diff(similarity.indptr).max()))
+        row = np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))
+        column = np.arange(similarity.nnz) - similarity.indptr[row]
+        items = torch.zeros(similarity.shape[0], width, dtype=torch.int64)
+        logits = torch.full(items.shape, -torch.inf)
+        items[row, column] = torch.from_numpy(similarity.indices.astype(np.int64))
+        logits[row, column] = torch.from_numpy(similarity.data / temperature).float()
+        return cls(items, share * logits.softmax(1).nan_to_num())
+
+    def to(self, device: torch.device) -> "SoftTargets":
+        """Bring them to a device."""
+        return SoftTargets(self.items.to(device), self.shares.to(device))
+
+
+@dataclass(frozen=True)
 class RankingLoss:
     """The loss that the settings choose: `candidates` first, then, with their vectors, the loss itself."""
 
     settings: TrainSettings
     sampler: NegativeSampler
+    soft: SoftTargets | None = None
 
     def candidates(self, users: Tensor) -> Tensor:
         """List what n positions, one of users (n,) each, are compared with: ids (n, K), or (c,) for all of them."""
@@ -83,7 +115,7 @@ class RankingLoss:
             case "sampled_softmax":
                 return sampled_softmax(states, table, positives, compared, self.sampler.proposal[ids - 1], weights)
             case "cross_entropy":
-                return cross_entropy(states, table, positives, compared, weights)
+                return cross_entropy(states, table, positives, compared, weights, self.soft)
             case other:
                 raise ValueError(f"'{other}' is no loss: `own` stands for the one of the method")
 
@@ -160,15 +192,37 @@ def _binary(
 
 
 def cross_entropy(
-    states: Tensor, table: Tensor, positives: Tensor, candidates: Tensor, weights: Tensor | None = None
+    states: Tensor,
+    table: Tensor,
+    positives: Tensor,
+    candidates: Tensor,
+    weights: Tensor | None = None,
+    soft: SoftTargets | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy among all candidates (V,), the true items among them: the mean of -log p(s⁺)."""
+    """Softmax cross-entropy among all candidates, the true items among them: the mean of -log p(s⁺).
+
+    With soft targets (SimRec, Brody and Lagziel 2024) a share of each target is that of similar items.
+
+    Args:
+        states: (n, W).
+        table: (M, W).
+        positives: (n,) rows of the true items.
+        candidates: (V,) rows; with soft targets those of items 1 … V, in this order.
+        weights: (n,) or None.
+        soft: of items 0 … V.
+    """
     compared = F.embedding(candidates, table)  # (V, W)
     place = torch.empty(len(table), dtype=torch.int64, device=table.device)
     place[candidates] = torch.arange(len(candidates), device=table.device)
 
     def block(states: Tensor, positives: Tensor) -> Tensor:
-        return F.cross_entropy(states @ compared.T, place[positives], reduction="none")
+        scores, own = states @ compared.T, place[positives]
+        if soft is None:
+            return F.cross_entropy(scores, own, reduction="none")
+        items, shares = soft.items[own + 1], soft.shares[own + 1]  # (b, K)
+        alike = (shares * scores.gather(1, (items - 1).clamp(min=0))).sum(1)
+        true = scores.gather(1, own[:, None]).squeeze(1)
+        return scores.logsumexp(1) - (1 - shares.sum(1)) * true - alike
 
     return _in_blocks(block, len(candidates), weights, states, positives)
 

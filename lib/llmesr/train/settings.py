@@ -22,6 +22,10 @@ class TrainSettings(Section):
     """L2 (paper: 0)."""
     loss: Literal["own", "bce", "gbce", "sampled_softmax", "cross_entropy"] = "own"
     """The ranking loss; `own` is that of the method's paper, `cross_entropy` is full softmax."""
+    soft_targets: Fraction | Literal["own"] = "own"
+    """λ, the share of a target that `cross_entropy` gives to items that are alike by text; `own` is the method's."""
+    soft_temperature: Rate = 0.05
+    """τ of these items' shares, softmax(cosine / τ)."""
     negatives: Positive = 1
     """Sampled negatives: per positive (paper: 1), for `sampled_softmax` per step; `cross_entropy` needs none."""
     calibration: Fraction = 0.75
