@@ -2,14 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers import sequences_of
 from llmesr.models.registry import METHODS
+from llmesr.models.whitening import whiten
+from llmesr.runs import training
 from llmesr.train import losses
-from llmesr.train.losses import RankingLoss, bce, cross_entropy, gbce, sampled_softmax
+from llmesr.train.losses import RankingLoss, SoftTargets, bce, cross_entropy, gbce, sampled_softmax
 from llmesr.train.negatives import NegativeSampler
 from llmesr.train.settings import TrainSettings
+from scipy.sparse import csr_matrix
 
 
 def sigmoid(x):
@@ -57,6 +61,47 @@ def test_cross_entropy_by_hand():
     expected = math.log(1 + math.exp(2) + math.exp(9) + math.exp(-1)) - 2
     expected += math.log(1 + math.exp(18) + math.exp(1) + 1) - 1
     assert cross_entropy(STATES, TABLE, POSITIVES, candidates).item() == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_soft_targets_by_hand():
+    """Items 1 to 4; a third of item 2's share goes to 1 and 4, none of item 3's, which is like nothing."""
+    table = torch.tensor([[0.0, 0.0], [2.0, 0.5], [0.0, 1.0], [-1.0, 0.0], [0.5, -1.0]])
+    states, positives = torch.tensor([[1.0, 0.5], [0.0, 1.0]]), torch.tensor([2, 3])
+    similarity = np.zeros((5, 5))
+    similarity[2, [1, 4]] = 0.8, 0.2
+    soft = SoftTargets.of(csr_matrix(similarity), share=0.3, temperature=0.5)
+    ratio = math.exp(0.6 / 0.5)  # of the shares of items 1 and 4
+    torch.testing.assert_close(soft.shares[2], torch.tensor([0.3 * ratio / (1 + ratio), 0.3 / (1 + ratio)]))
+    assert not soft.shares[3].any()
+    logs = (states @ table[1:].T).log_softmax(1)
+    first = 0.7 * logs[0, 1] + soft.shares[2, 0] * logs[0, 0] + soft.shares[2, 1] * logs[0, 3]
+    found = cross_entropy(states, table, positives, torch.arange(1, 5), soft=soft)
+    torch.testing.assert_close(found, -(first + logs[1, 2]) / 2)
+
+
+def test_no_share_for_others_is_the_plain_cross_entropy():
+    soft = SoftTargets.of(csr_matrix(np.eye(6)[::-1]), share=0.0, temperature=1.0)
+    plain = cross_entropy(STATES, TABLE, POSITIVES + 1, torch.arange(1, 6))
+    torch.testing.assert_close(cross_entropy(STATES, TABLE, POSITIVES + 1, torch.arange(1, 6), soft=soft), plain)
+
+
+def test_soft_targets_are_the_methods_own_and_of_cross_entropy_alone(run_of):
+    assert run_of(method="dualmatch").train_settings.soft_targets == 0.1
+    assert run_of(method="base").train_settings.soft_targets == 0.0
+    assert run_of(method="dualmatch", changes={"train.loss": "bce"}).train_settings.soft_targets == 0.0
+    both = {"train.loss": "cross_entropy", "train.soft_targets": 0.25}
+    assert run_of(method="base", changes=both).train_settings.soft_targets == 0.25
+
+
+def test_soft_targets_share_a_target_among_the_items_nearest_by_text(run_of, inputs):
+    run = run_of(method="dualmatch")
+    soft = training.soft_targets(run, torch.device("cpu"))
+    torch.testing.assert_close(soft.shares[1:].sum(1), torch.full((48,), 0.1))
+    vectors = whiten(inputs.item_embeddings[1:], power=0.75)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest = (unit @ unit.T - 2 * np.eye(48)).argmax(1) + 1
+    assert (soft.items.gather(1, soft.shares.argmax(1, keepdim=True))[1:, 0].numpy() == nearest).all()
+    assert training.soft_targets(run_of(method="base"), torch.device("cpu")) is None
 
 
 def test_sampled_softmax_estimates_the_whole_sum_without_bias():
