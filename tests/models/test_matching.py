@@ -187,11 +187,12 @@ def test_users_are_looked_at_in_blocks(matcher, monkeypatch):
     made, histories = matcher
     scores, sizes = random_scores(), []
     answers = answers_of(made, histories, scores, TRUE)
+    monkeypatch.setattr(matching, "MOST_COLUMNS", 15)
     whole = fitted(made, histories, scores, answers)
-    monkeypatch.setattr(matching, "MOST_SCORES", 30 * 400)  # room for 400 users' 30 items, but not for 31 columns
+    monkeypatch.setattr(matching, "MOST_SCORES", 15 * 400)  # room for 400 users' 15 items, but not for all 31 at once
     use = torch.ones(400, dtype=torch.bool)
     found = made.fit(lambda some: sizes.append(len(some)) or scores[some], histories, answers, use, seed=0)
-    assert sizes == [387, 13]
+    assert sizes == [193, 193, 14]
     torch.testing.assert_close(found, whole)
 
 

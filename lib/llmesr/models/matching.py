@@ -22,11 +22,12 @@ from llmesr.similarity import text_similarity, transitions
 
 MATCHES = ("nearest text", "texts", "transitions", "similar users")
 """In the order of their weights."""
-MOST_COLUMNS = 2**13
-"""Items among which the weights are fitted at most, drawn at random."""
+MOST_COLUMNS = 2**10
+"""Items that a held-out item is compared with at most, for each user others, drawn at random. Weights that are fitted
+so are those of all items but for chance (McFadden, 1978)."""
 MOST_SCORES = 2**24
 """Scores that the weights are fitted to at most."""
-STEPS = 100
+STEPS = 60
 RIDGE = 1e-4
 """Of the squared weights of standardised parts: with few validation users some would grow without end."""
 
@@ -247,9 +248,9 @@ class Matcher(nn.Module):
     def fit(
         self, score: Callable[[Tensor], Tensor], histories: Sequences, targets: Tensor, use: Tensor, seed: int
     ) -> Tensor:
-        """Fit weights by maximum likelihood of held-out items, among all that their users have not had.
+        """Fit weights by maximum likelihood of held-out items, among items that their users have not had.
 
-        Of very many items and users a random part is looked at, a block of users at a time.
+        Of many items and users a random part is looked at, a block of users at a time.
 
         Args:
             score: rows of the histories (b,) → the model's own scores (b, V + 1).
@@ -263,31 +264,35 @@ class Matcher(nn.Module):
         """
         width = len(self.popularity)
         generator = torch.Generator().manual_seed(seed)
-        columns = torch.randperm(width - 1, generator=generator)[:MOST_COLUMNS].sort().values.to(targets.device) + 1
         rows = use.nonzero().squeeze(1)
-        chosen = torch.randperm(len(rows), generator=generator)[: max(1, MOST_SCORES // len(columns))]
+        chosen = torch.randperm(len(rows), generator=generator)[: max(1, MOST_SCORES // min(width, MOST_COLUMNS))]
         rows = rows[chosen.sort().values.to(targets.device)]
         blocks = [
-            self._target_first(score(some), histories.take(some), targets[some, None], columns)
+            self._target_first(score(some), histories.take(some), targets[some, None], generator)
             for some in rows.split(max(1, MOST_SCORES // width))
         ]
         parts, excluded = (torch.cat(block, -2) for block in zip(*blocks, strict=True))
         return _maximum_likelihood(parts, excluded, self.weights)
 
     def _target_first(
-        self, scores: Tensor, histories: Sequences, targets: Tensor, columns: Tensor
+        self, scores: Tensor, histories: Sequences, targets: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Put the targets (b, 1) before the columns.
+        """Put the targets (b, 1) before the items that they are compared with.
 
         Returns:
             scores, matches and popularity (6, b, 1 + m), and which are left out (b, 1 + m).
         """
+        n_items = scores.shape[1] - 1
+        columns = torch.arange(1, n_items + 1).expand(len(scores), -1)
+        if n_items > MOST_COLUMNS:
+            columns = torch.randint(1, n_items + 1, (len(scores), MOST_COLUMNS), generator=generator)
+        columns = columns.to(scores.device)  # (b, m)
         parts = torch.stack([scores, *self.matches(histories), self.popularity.expand_as(scores)])
         excluded = torch.zeros_like(scores, dtype=torch.bool)
         excluded[histories.row, histories.items] = True
         excluded.scatter_(1, targets, value=True)  # which stands in front instead
-        own = parts.gather(2, targets.expand(len(parts), -1, 1))  # (6, b, 1)
-        return torch.cat([own, parts[:, :, columns]], 2), F.pad(excluded[:, columns], (1, 0))
+        compared = torch.cat([targets, columns], 1)  # (b, 1 + m)
+        return parts.gather(2, compared.expand(len(parts), -1, -1)), F.pad(excluded.gather(1, columns), (1, 0))
 
 
 def weighted(weights: Tensor, scores: Tensor, matches: list[Tensor], popularity: Tensor) -> Tensor:
