@@ -63,8 +63,8 @@ def users_by_hand(history, similar=9):
         similarity.append(wanted @ had / np.linalg.norm(wanted) / np.linalg.norm(had))
     scores = np.zeros(6)
     for user in np.argsort(similarity)[::-1][:similar]:
-        scores[list(set(TRAINED[user]))] += similarity[user]
-    scores[history] = 0
+        if not set(TRAINED[user]) <= set(history):
+            scores[list(set(TRAINED[user]))] += similarity[user]
     return scores
 
 

@@ -98,6 +98,7 @@ class Method(nn.Module):
         Settings: its section of the settings.
         loss: the ranking loss of its own paper (`train.loss: own`).
         soft_targets: the share of a target that its own paper gives to similar items (`train.soft_targets: own`).
+        learned_apart: into how many equal parts vectors and states are cut, each with a ranking loss of its own.
         starts_from: the name of the method whose weights it starts from, trained first with the same seed.
         trains: false for a method that has no epochs: all that it learns it learns in `on_fit_end`, from the weights it
             starts from, if there are any.
@@ -110,6 +111,7 @@ class Method(nn.Module):
     Settings: ClassVar[type[Section]]
     loss: ClassVar[Loss] = "bce"
     soft_targets: ClassVar[float] = 0.0
+    learned_apart: ClassVar[int] = 1
     starts_from: ClassVar[str | None] = None
     trains: ClassVar[bool] = True
     scores_by_product: ClassVar[bool] = True

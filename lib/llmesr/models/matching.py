@@ -103,7 +103,8 @@ class SimilarUsers(nn.Module):
     """What users have whose histories are similar: session-based kNN (Ludewig and Jannach, 2018).
 
     Similarity is the cosine of two vectors over items, in which an item counts 1/√popularity, and in a history its
-    recency besides. What a history has is nobody's to recommend again: it scores zero.
+    recency besides. Users who have nothing that the history has not do not count: among them is the user whose history
+    it is, and who would only say again what was had before.
     """
 
     def __init__(self, n_items: int, similar: int) -> None:
@@ -135,11 +136,14 @@ class SimilarUsers(nn.Module):
         shared = F.embedding_bag(items, (wanted * self.rarity).T.contiguous(), mode="sum", padding_idx=0)  # (U', B)
         best = (shared / length[:, None]).topk(min(self.similar, len(items)), dim=0)  # (S, B)
         place = torch.arange(len(histories), device=rows.device)[:, None] * width + items[best.indices]  # (S, B, W)
+        known = torch.zeros_like(wanted, dtype=torch.bool)
+        known[rows, histories.items] = True
+        known[:, 0] = True
+        values = best.values.masked_fill(known.flatten()[place].all(2), 0)  # (S, B)
         scores = wanted.new_zeros(len(histories) * width)
-        scores.scatter_reduce_(0, place.flatten(), best.values[:, :, None].expand(place.shape).flatten(), "sum")
+        scores.scatter_reduce_(0, place.flatten(), values[:, :, None].expand(place.shape).flatten(), "sum")
         scores = scores.view(len(histories), width)
         scores[:, 0] = 0
-        scores[rows, histories.items] = 0
         return scores
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:

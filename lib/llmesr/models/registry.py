@@ -8,6 +8,7 @@ from llmesr.models.methods.alphafuse import AlphaFuse
 from llmesr.models.methods.backbone_only import BackboneOnly
 from llmesr.models.methods.cities import CITIES
 from llmesr.models.methods.dualmatch import DualMatch
+from llmesr.models.methods.ensrec import EnsRec
 from llmesr.models.methods.l3ae import L3AE
 from llmesr.models.methods.linear import Linear
 from llmesr.models.methods.llmesr import LLMESR
@@ -29,6 +30,7 @@ _ALL: list[type[Method]] = [
     WhitenRec,
     UniSRec,
     AlphaFuse,
+    EnsRec,
     Linear,
     L3AE,
     DualMatch,

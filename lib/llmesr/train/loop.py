@@ -97,9 +97,9 @@ class Step(nn.Module):
         loss = states.new_zeros(())
         if len(predicts):
             weights = self.ranking.importance(batch.targets[predicts])
-            ranking = self.ranking(
-                states[predicts], table, positives, compared.view_as(candidates), candidates, weights
-            )
+            parts = zip(*(rows.chunk(self.method.learned_apart, -1) for rows in (states[predicts], table)), strict=True)
+            asked = positives, compared.view_as(candidates), candidates, weights
+            ranking = sum(self.ranking(*part, *asked) for part in parts)
             loss = ranking * (len(predicts) / int((whole.targets > 0).sum()))
         if self.adversary is not None:
             loss = loss + self.adversary(batch, states, items, table) * (len(batch.users) / len(whole.users))

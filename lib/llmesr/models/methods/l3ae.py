@@ -44,9 +44,9 @@ class L3AE(Method):
 
         text: bool = True
         """Draw B towards the texts; false is EASE."""
-        interaction_weights: Weights = (1.0, 10.0, 100.0, 1000.0)
+        interaction_weights: Weights = (10.0, 100.0, 1000.0)
         """λ_x, among which validation chooses (L3AE's paper: 1 to 1000)."""
-        text_weights: Weights = (0.1, 1.0, 10.0)
+        text_weights: Weights = (1.0, 10.0)
         """λ_f, the regulariser of C, likewise."""
         distillation_weights: Weights = (10.0, 100.0, 1000.0)
         """λ_e, likewise."""
