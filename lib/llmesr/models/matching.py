@@ -103,8 +103,8 @@ class SimilarUsers(nn.Module):
     """What users have whose histories are similar: session-based kNN (Ludewig and Jannach, 2018).
 
     Similarity is the cosine of two vectors over items, in which an item counts 1/√popularity, and in a history its
-    recency besides. Users who have nothing that the history has not do not count: among them is the user whose history
-    it is, and who would only say again what was had before.
+    recency besides. Users all of whose items the history has do not count. One of them is the user whose history it is,
+    who would only say again what was had before.
     """
 
     def __init__(self, n_items: int, similar: int) -> None:

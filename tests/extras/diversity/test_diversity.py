@@ -135,9 +135,24 @@ class ById(Scores):
         return torch.arange(self.n_items + 1).float().repeat(len(histories), 1)
 
 
+def test_everybody_is_listed_by_the_version_that_has_not_learned_from_them(small, data, inputs):
+    users = diversity.list_users(small, data, inputs)
+
+    class Backwards(ById):
+        def __call__(self, histories):
+            return -super().__call__(histories)
+
+    n = len(users.users)
+    odd, even = (torch.arange(n)[torch.arange(n) % 2 == half] for half in (1, 0))
+    both = diversity.shortlist([(odd, ById(V)), (even, Backwards(V))], users, 5, 1)
+    alone = [diversity.shortlist([(torch.arange(n), kind(V))], users, 5, 1).items for kind in (ById, Backwards)]
+    for row in range(n):
+        assert both.items[row].tolist() == alone[row % 2 == 0][row].tolist()
+
+
 def test_nobody_is_shown_what_they_had(small, data, inputs):
     users = diversity.list_users(small, data, inputs)
-    best = diversity.shortlist(ById(data.n_items), users, 10, 5)
+    best = diversity.shortlist([(torch.arange(len(users.users)), ById(data.n_items))], users, 10, 5)
     for row, user in enumerate(users.users):
         had = {0, *data.train[user].tolist()}
         assert best.items[row].tolist() == [item for item in range(data.n_items, 0, -1) if item not in had][:10]
@@ -153,7 +168,7 @@ def test_shares_and_popularity_are_means_over_the_history(small, data, inputs):
 def test_lists_and_groups_are_those_of_the_users_with_a_validation_item(uneven, inputs):
     settings, data = uneven
     users = diversity.list_users(settings, data, inputs)
-    best = diversity.shortlist(ById(V), users, 5, 1)
+    best = diversity.shortlist([(torch.arange(len(users.users)), ById(V))], users, 5, 1)
     assert users.users.tolist() != list(range(len(users.users)))
     for row, user in enumerate(users.users.tolist()):
         had = data.train[user].tolist()

@@ -105,7 +105,7 @@ def run(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFrame:
     """
     users, chosen, rows = list_users(settings, data, inputs), settings.diversity, []
     categories = settings.data.category is not None
-    for about, scores in all_scores(settings, data, inputs):
+    for about, scores in all_scores(settings, data, inputs, users):
         variants = [(AS_IT_IS, 1.0)]
         if about["method"] in chosen.reranked:
             known = [name for name in RERANKERS if categories or name != "calibrated"]
@@ -146,7 +146,7 @@ def explore(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFr
     belief, truth = (Scorer.of(one.method, data.n_items, max_length) for one in train_all(runs, "exploration"))
     least = data.n_items - int(users.histories.lengths.max())  # candidates that are new to everybody
     n = max(1, min(chosen.candidates, least))
-    best = shortlist(belief, users, n, n)
+    best = shortlist([(torch.arange(len(users.users)), belief)], users, n, n)
     items, wanted = torch.from_numpy(best.items), []
     for rows in torch.arange(len(users.users)).split(users_at_once(data.n_items + 1)):
         wanted.append(truth.among(users.histories.take(rows), items[rows]))
@@ -163,33 +163,43 @@ def explore(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFr
     return frame
 
 
-def all_scores(settings: Settings, data: Dataset, inputs: ModelInputs) -> Iterator[tuple[dict[str, object], Scores]]:
+Versions = list[tuple[torch.Tensor, Scores]]
+"""Rows of the users, and what scores items for them: a method that learned from some validation items judges others."""
+
+
+def all_scores(
+    settings: Settings, data: Dataset, inputs: ModelInputs, users: ListUsers
+) -> Iterator[tuple[dict[str, object], Versions]]:
     """Give each reference and each run: `backbone`, `method` and `seed`, and its scores."""
-    chosen = settings.diversity
+    chosen, max_length, numbers = settings.diversity, settings.data.max_length, torch.from_numpy(users.users)
+    everyone = torch.arange(len(numbers))
     for name, reference in REFERENCES.items():
-        yield {"backbone": UNTRAINED, "method": name, "seed": 0}, reference(data.train, data.n_items)
+        about = {"backbone": UNTRAINED, "method": name, "seed": 0}
+        yield about, [(everyone, reference(data.train, data.n_items))]
     own = {"methods": chosen.methods, "backbones": [chosen.backbone], "seeds": chosen.seeds}
     runs = matrix_runs(settings, data, inputs, **own)
     for run, trained in zip(runs, train_all(runs, "diversity"), strict=True):
         about = {"backbone": run.backbone, "method": run.method, "seed": run.seed}
-        yield about, Scorer.of(trained.method, data.n_items, settings.data.max_length)
+        versions = trained.method.for_validation(numbers)
+        yield about, [(rows, Scorer.of(method, data.n_items, max_length)) for rows, method in versions]
 
 
-def shortlist(scores: Scores, users: ListUsers, n: int, k: int) -> Candidates:
+def shortlist(versions: Versions, users: ListUsers, n: int, k: int) -> Candidates:
     """Take everybody's n best items that they have not had.
 
     Raises:
         InputError: a user has had so many that no k are left.
     """
-    blocks = []
-    for rows in torch.arange(len(users.users)).split(users_at_once(len(users.catalogue.counts))):
+    blocks, order = [], torch.cat([rows for rows, _ in versions])
+    at_once = users_at_once(len(users.catalogue.counts))
+    for rows, scores in ((some, scores) for whole, scores in versions for some in whole.split(at_once)):
         histories = users.histories.take(rows)
         values = without(scores(histories), histories)
         left = int(values.isfinite().sum(1).min())
         if left < k:
             raise InputError(f"a user has had all items but {left}, and lists hold {k}: lower 'diversity.k' to that")
         blocks.append(candidates(values.numpy(), min(n, values.shape[1] - 1), users.shares[rows.numpy()]))
-    return Candidates.concatenate(blocks)
+    return Candidates.concatenate(blocks).of_users(order.argsort().numpy())
 
 
 def measure(lists: np.ndarray, users: ListUsers) -> list[dict[str, object]]:

@@ -34,7 +34,7 @@ class Candidates:
         """Give the items (B, k) in columns (B, k)."""
         return np.take_along_axis(self.items, columns, 1)
 
-    def of_users(self, rows: slice) -> "Candidates":
+    def of_users(self, rows: slice | np.ndarray) -> "Candidates":
         """Give the candidates of some users."""
         return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
 
