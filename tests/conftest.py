@@ -31,6 +31,7 @@ from llmesr.sequences import Sequences
 from llmesr.settings import Settings, load
 from safetensors.numpy import save_file
 
+sys.modules["rfc3987_syntax"] = None  # a grammar that nbformat's schema checker builds if it is there: 3 s a process
 torch.set_num_threads(1)  # the tensors here are tiny: more threads only wait for each other
 
 
