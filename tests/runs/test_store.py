@@ -41,6 +41,8 @@ MATTERS = {
     "train.precision": "bfloat16",
     "train.threads": 2,
     "train.redraw_negatives": True,
+    "train.stop_by": "full",
+    "train.soft_temperature": 0.1,
     "train.adversary": "popularity",
 }
 SAYS_NOTHING = {

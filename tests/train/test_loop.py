@@ -3,6 +3,7 @@
 import itertools
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers import ALONE, T, V, context_of, encode, same_weights, sequences_of
@@ -155,6 +156,34 @@ def test_weight_decay_keeps_weights_small(train):
         train("gru4rec", "base", {"train.weight_decay": decay}, fingerprint=str(decay)).method for decay in (0.0, 1.0)
     )
     assert held.table.weight.norm() < free.table.weight.norm()
+
+
+def test_full_ranking_chooses_the_epoch_where_it_is_asked_to(train, monkeypatch):
+    """The sampled ranking is best in epoch 1, the full one in epoch 3."""
+    of_epoch = {"sampled": [0.5, 0.4, 0.3, 0.2], "full": [0.1, 0.2, 0.4, 0.3]}
+
+    def validate(method, task, distributed, epoch=0, *, protocol="sampled"):
+        return {"NDCG@10": of_epoch[protocol][epoch], "HR@10": 0.0}
+
+    monkeypatch.setattr(loop, "validate", validate)
+    found = train(method="base", changes={"train.epochs": 4, "train.stop_by": "full"})
+    assert found.best_epoch == 3
+    assert [row["full NDCG@10"] for row in found.history] == of_epoch["full"]
+    assert train(method="base", changes={"train.epochs": 4}, fingerprint="other").best_epoch == 1
+
+
+def test_full_validation_ranks_all_items_that_are_new(task, build, data):
+    model = build(method="base").eval()
+    found = loop.validate(model, task, ALONE, protocol="full")
+    scorer, targets = Scorer.of(model, V, T), data.validation
+    ranks = []
+    for user, target in zip(targets.users, targets.items, strict=True):
+        history = task.sequences.take(torch.tensor([user]))
+        scores = scorer(history)[0]
+        others = set(range(1, V + 1)) - set(history.items.tolist()) - {int(target)}
+        ranks.append(1 + sum(float(scores[item]) > float(scores[target]) for item in others))
+    expected = np.mean([1 / np.log2(rank + 1) if rank <= 10 else 0 for rank in ranks])
+    assert found["NDCG@10"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_it_stops_when_patience_is_over_and_has_the_best_weights(train, monkeypatch):

@@ -48,7 +48,8 @@ class MatchSettings(Section):
     similar_users: Positive = 300
     """The most similar users whose items count (as in session-based kNN)."""
     compared_users: Positive = 10_000
-    """Users among whom they are looked for at most, drawn at random."""
+    """Users among whom they are looked for at most, drawn at random. A saved recommender holds what they had, as
+    numbers of items without names; `users: false` leaves them out."""
     whitening: Fraction = 0.75
     """Whitening of the texts, from not at all (0) to fully (1)."""
     exact_up_to: Positive = 50000

@@ -136,8 +136,10 @@ def context(method: Method, task: Task, seed: int, epoch: int, distributed: Dist
     return TrainContext(epoch, seed, task.sequences, encode_users, encode, task.max_length, users, items)
 
 
-def validate(method: Method, task: Task, distributed: Distributed, epoch: int = 0) -> Measures:
-    """Rank the validation items against their negatives: NDCG@10 and HR@10."""
+def validate(
+    method: Method, task: Task, distributed: Distributed, epoch: int = 0, *, protocol: str = "sampled"
+) -> Measures:
+    """Rank the validation items against their negatives, or (`full`) all items that are new: NDCG@10 and HR@10."""
     targets = task.targets(epoch)
     share = distributed.shard(len(targets.users))
     rows = share.cpu().numpy()
@@ -145,9 +147,9 @@ def validate(method: Method, task: Task, distributed: Distributed, epoch: int = 
     own = np.zeros(len(rows))
     for part, version in method.for_validation(users):
         scorer, chosen = Scorer.of(version, task.n_items, task.max_length), rows[part.cpu().numpy()]
-        histories, negatives = task.sequences.take(users[part]), targets.negatives[chosen]
-        found = rank(scorer, histories, targets.items[chosen], task.n_items, negatives=negatives)
-        own[part.cpu().numpy()] = found
+        histories = task.sequences.take(users[part])
+        against = {"negatives": targets.negatives[chosen]} if protocol == "sampled" else {"seen": histories}
+        own[part.cpu().numpy()] = rank(scorer, histories, targets.items[chosen], task.n_items, **against)
     ranks = distributed.gather(torch.as_tensor(own, device=distributed.device), len(targets.users)).cpu().numpy()
     return {"NDCG@10": float(ndcg(ranks, 10).mean()), "HR@10": float(hit_rate(ranks, 10).mean())}
 
@@ -210,7 +212,11 @@ def fit(
                 "or check the embeddings"
             )
         measures = {"epoch": epoch + 1, "loss": loss, **validate(method, task, distributed, epoch)}
-        _remember(state, method, {**measures, "seconds": time.monotonic() - began})
+        if settings.stop_by == "full":
+            found = validate(method, task, distributed, epoch, protocol="full")
+            measures |= {f"full {name}": value for name, value in found.items()}
+        value = measures["full NDCG@10" if settings.stop_by == "full" else "NDCG@10"]
+        _remember(state, method, {**measures, "seconds": time.monotonic() - began}, value)
         if distributed.writes:
             checkpoint.save(checkpoint_file, {**state, "step": step.state_dict(), "optimizer": optimizer.state_dict()})
         told = {"loss": f"{loss:.3f}", "NDCG@10": f"{measures['NDCG@10']:.4f}"}
@@ -223,12 +229,12 @@ def _fresh(fingerprint: str) -> dict[str, Any]:
     return {"fingerprint": fingerprint, "epoch": 0, "best_epoch": 0, "best_value": -1.0, "best": {}, "history": []}
 
 
-def _remember(state: dict[str, Any], method: Method, measures: Measures) -> None:
-    """Note an epoch, and its weights if they are the best so far."""
+def _remember(state: dict[str, Any], method: Method, measures: Measures, value: float) -> None:
+    """Note an epoch, and its weights if their value is the best so far."""
     state["history"].append(measures)
     state["epoch"] = int(measures["epoch"])
-    if measures["NDCG@10"] > state["best_value"]:
-        state["best_value"], state["best_epoch"] = measures["NDCG@10"], state["epoch"]
+    if value > state["best_value"]:
+        state["best_value"], state["best_epoch"] = value, state["epoch"]
         state["best"] = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
 

@@ -14,6 +14,8 @@ class TrainSettings(Section):
     """Epochs at most (paper: 200)."""
     patience: Positive = 20
     """Epochs without a better validation NDCG@10 before stopping (paper: 20)."""
+    stop_by: Literal["sampled", "full"] = "sampled"
+    """The ranking whose NDCG@10 stops training and chooses the epoch (paper: sampled)."""
     batch_size: Positive = 128
     """Sequences a step (paper: 128)."""
     learning_rate: Rate = 0.001
