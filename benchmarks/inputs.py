@@ -37,7 +37,8 @@ def read(job: dict) -> Run:
 
 def task_of(run: Run) -> Task:
     """Give what a run learns from, and its validation targets."""
-    return Task(run.data.train, run.data.n_items, run.settings.data.max_length, validation_targets(run), soft_targets(run, ALONE.device))
+    length, soft = run.settings.data.max_length, soft_targets(run, ALONE.device)
+    return Task(run.data.train, run.data.n_items, length, validation_targets(run), soft)
 
 
 def trained(run: Run, method: Method, task: Task, epochs: int) -> Fitted:
