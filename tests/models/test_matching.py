@@ -87,6 +87,13 @@ def test_of_many_users_some_are_compared():
     torch.testing.assert_close(some.rarity, users.rarity)  # popularity is that of all
 
 
+def test_of_a_long_history_the_latest_items_are_read(monkeypatch):
+    users = SimilarUsers(5, 9)
+    monkeypatch.setattr(matching, "READ", 2)
+    users.fill(sequences_of(*TRAINED), 10, 0)
+    assert [sorted(set(row) - {0}) for row in users.items.tolist()] == [[1, 2], [3], [4], [2, 5]]
+
+
 def test_similar_users_are_loaded_again_however_many_they_are():
     users, other = SimilarUsers(5, 9), SimilarUsers(5, 9)
     users.fill(sequences_of(*TRAINED), 10, 0)

@@ -6,6 +6,7 @@ before it 1/2, then 1/3 and so on, but for the nearest text. How much each match
 how that depends on an item's popularity, are eleven weights that are fitted by maximum likelihood on validation data.
 """
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from llmesr.models.base import TrainContext
+from llmesr.models.base import Method, TrainContext
 from llmesr.models.whitening import whiten
 from llmesr.section import Fraction, Positive, Section
 from llmesr.sequences import Sequences
@@ -28,6 +29,8 @@ so are those of all items but for chance (McFadden, 1978)."""
 MOST_SCORES = 2**24
 """Scores that the weights are fitted to at most."""
 STEPS = 60
+READ = 200
+"""Latest items of a compared user that are read: they are held in a rectangle, as wide as the longest."""
 RIDGE = 1e-4
 """Of the squared weights of standardised parts: with few validation users some would grow without end."""
 
@@ -120,7 +123,7 @@ class SimilarUsers(nn.Module):
         users = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))[:most].sort().values
         counts = torch.bincount(sequences.items, minlength=width)
         self.rarity.copy_(counts.clamp(min=1).rsqrt()).mul_(counts > 0)
-        some = sequences.take(users.to(sequences.items.device))
+        some = sequences.take(users.to(sequences.items.device), READ)
         pairs = (some.row * width + some.items).unique()  # ascending
         had = Sequences(pairs % width, torch.bincount(pairs // width, minlength=len(some)))
         self.items = had.items.new_zeros(len(had), int(had.lengths.max()), dtype=torch.int32)
@@ -148,7 +151,7 @@ class SimilarUsers(nn.Module):
         return scores
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        """Make room for as many users as were saved."""
+        """Take as many users as were saved."""
         if f"{prefix}items" in state:
             self.items = self.items.new_zeros(state[f"{prefix}items"].shape)
         super()._load_from_state_dict(state, prefix, *rest)
@@ -336,3 +339,15 @@ def _maximum_likelihood(parts: Tensor, excluded: Tensor, start: Tensor) -> Tenso
     with torch.enable_grad():
         optimizer.step(loss)
     return weights.detach() / unit
+
+
+def by_halves(method: Method, users: Tensor) -> list[tuple[Tensor, Method]]:
+    """Give even users a copy of a method with the weights that were fitted to odd ones, and the other way round."""
+    versions = []
+    for half in (0, 1):
+        rows = (users % 2 == half).nonzero().squeeze(1)
+        version = copy.copy(method)  # shares all but the matcher
+        version._modules = {**method._modules, "matcher": copy.copy(method.matcher)}
+        version.matcher._buffers = {**method.matcher._buffers, "weights": method.matcher.halves[half]}
+        versions.append((rows, version))
+    return versions

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from llmesr.models.backbones.base import Backbone
 from llmesr.models.base import Method, TrainContext
 from llmesr.models.inputs import ModelInputs, item_table
-from llmesr.models.matching import Matcher, MatchSettings
+from llmesr.models.matching import Matcher, MatchSettings, by_halves
 from llmesr.models.whitening import location
 from llmesr.sequences import Sequences
 
@@ -97,15 +97,3 @@ class DualMatch(Method):
         other = copy.deepcopy(self)
         other.matcher = self.matcher.with_new_items(item_embeddings, counts, new_count)
         return other
-
-
-def by_halves(method: Method, users: Tensor) -> list[tuple[Tensor, Method]]:
-    """Give even users a copy of a method with the weights that were fitted to odd ones, and the other way round."""
-    versions = []
-    for half in (0, 1):
-        rows = (users % 2 == half).nonzero().squeeze(1)
-        version = copy.copy(method)  # shares all but the matcher
-        version._modules = {**method._modules, "matcher": copy.copy(method.matcher)}
-        version.matcher._buffers = {**method.matcher._buffers, "weights": method.matcher.halves[half]}
-        versions.append((rows, version))
-    return versions

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from llmesr.models.backbones.base import Backbone
 from llmesr.models.base import Method, TrainContext
 from llmesr.models.inputs import ModelInputs
-from llmesr.models.matching import Matcher, MatchSettings
-from llmesr.models.methods.dualmatch import by_halves
+from llmesr.models.matching import Matcher, MatchSettings, by_halves
 from llmesr.sequences import Sequences
 
 
