@@ -1,8 +1,9 @@
 # `make` alone prints what there is. Everything below needs only Python 3.11+, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# Where RecBole lies, which `make bench` compares us with: it wants other versions than we do.
+# Where those lie that `make bench` compares us with: they want other versions than we do.
 RECBOLE := benchmarks/.venv-recbole
+RECTOOLS := benchmarks/.venv-rectools
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -63,7 +64,7 @@ settings: setup  ## List every setting with its meaning and default
 readme: setup  ## Write the tables of README.md anew from results/
 	python -m llmesr.tools.readme
 
-bench: data $(RECBOLE)/.installed  ## Time ours against RecBole and others (BENCH="--only …"), and how it scales
+bench: data $(RECBOLE)/.installed $(RECTOOLS)/.installed  ## Time ours against RecBole and others (BENCH="--only …"), and how it scales
 	dvc --wait-for-lock repro recommend
 	python -m benchmarks $(BENCH)
 	python -m llmesr.tools.papermill notebooks/16_scale.ipynb runs/generated/16_scale.ipynb -r params params.yaml
@@ -72,6 +73,11 @@ $(RECBOLE)/.installed: benchmarks/requirements-recbole.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and 'RecBole needs Python 3.11: make bench PYTHON=python3.11')"
 	$(PYTHON) -m venv $(RECBOLE)
 	$(RECBOLE)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(RECTOOLS)/.installed: benchmarks/requirements-rectools.txt
+	$(PYTHON) -m venv $(RECTOOLS)
+	$(RECTOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 lock: setup  ## Pin what is installed now (after editing pyproject.toml)

@@ -16,6 +16,14 @@ ABOUT = {
         "not its default, each user once. Full ranking: HR@10 and NDCG@10 of all validation items among all items, "
         "with nothing left out. Memory is that of the whole process, libraries and data included."
     ),
+    "rectools": (
+        "Our SASRec and that of RecTools 0.19, on the same training interactions, with the same sizes, dropout, "
+        "batch size, loss and learning rate, one thread each. On both sides a row is a user with all positions. "
+        "RecTools pads every row to T or the longest sequence. It "
+        "adds no √D to item vectors. Its full ranking is `recommend` and `calc_metrics` of HR@10 and NDCG@10, ours as "
+        "above; items without a training interaction compete in ours alone. `results/<dataset>/fidelity/rectools.csv` "
+        "says how well both recommend. Memory is that of the whole process."
+    ),
     "encoding": (
         "The item prompts through the same all-MiniLM-L6-v2 folder, with tokenization and without loading, one "
         "thread. sentence-transformers runs at its default batch of 32 texts in float32. Compare it with *ours, "

@@ -8,6 +8,7 @@ from llmesr.models.scoring import BLOCK_USERS
 from llmesr.report import METHOD_NAMES
 from llmesr.settings import Settings
 
+from benchmarks import rectools
 from benchmarks.timing import Comparison, Side, interpreter, measure, module
 
 OTHERS = "benchmarks/.venv-recbole"
@@ -15,6 +16,7 @@ OTHERS = "benchmarks/.venv-recbole"
 EPOCHS = 4
 """Of ours a measurement, the first to warm up."""
 RECBOLE = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec"}
+LOSS_NAMES = {"cross_entropy": "cross-entropy", "bce": "one negative"}
 RECBOLE_LENGTH = 50
 """The items that RecBole reads unless told otherwise."""
 
@@ -71,8 +73,7 @@ def _against_recbole(request: Request, backbone: str, loss: str, length: int, lo
             "budget_seconds": request.budget_seconds,
         }
         sides.append(Side(system, command, job))
-    called = {"cross_entropy": "cross-entropy", "bce": "one negative"}[loss]
-    return Comparison("recbole", f"{RECBOLE[backbone]}, {called}, T = {length}", tuple(sides))
+    return Comparison("recbole", f"{RECBOLE[backbone]}, {LOSS_NAMES[loss]}, T = {length}", tuple(sides))
 
 
 def _recbole_config(request: Request, backbone: str, loss: str, longest: int) -> dict:
@@ -105,6 +106,25 @@ def _recbole_config(request: Request, backbone: str, loss: str, longest: int) ->
     config |= {"n_layers": own.blocks, "n_heads": own.heads, "inner_size": settings.model.hidden, "hidden_act": "relu"}
     config |= {"hidden_dropout_prob": settings.model.dropout, "attn_dropout_prob": settings.model.dropout}
     return {**config, "mask_ratio": own.mask_share} if backbone == "bert4rec" else config
+
+
+def against_rectools(request: Request) -> list[Comparison]:
+    """SASRec against RecTools', with both kinds of loss, and at RecBole's own length."""
+    found, T = [], request.settings.data.max_length
+    for length in {T, min(T, RECBOLE_LENGTH)}:
+        changes = {"data.max_length": length}
+        folder = request.folder / f"rectools-{length}"
+        folder.mkdir()
+        tables = Side("data", module("rectools"), request.job(folder=str(folder), changes=changes))
+        sizes = {key: int(value) for key, value in measure(tables, request.folder).values.items()}
+        for loss, called in LOSS_NAMES.items():
+            mine = {**changes, "train.loss": loss, "train.negatives": 1}
+            sides = (
+                Side("ours", module("recbole"), request.job(system="ours", epochs=EPOCHS, changes=mine)),
+                rectools.side(request.settings, folder, loss, sizes, epochs=1, seed=request.settings.matrix.seeds[0]),
+            )
+            found.append(Comparison("rectools", f"SASRec, {called}, T = {length}", sides))
+    return found
 
 
 def encoding(request: Request) -> list[Comparison]:
@@ -173,6 +193,7 @@ def serving(request: Request) -> list[Comparison]:
 
 COMPARISONS: dict[str, Callable[[Request], list[Comparison]]] = {
     "recbole": recbole,
+    "rectools": against_rectools,
     "encoding": encoding,
     "retrieval": retrieval,
     "floor": floor,

@@ -129,10 +129,6 @@ def test_the_studies_of_the_repository_are_valid_for_the_lessons():
             {"variants": {"x": {**ALPHA, "method": "base"}}},
             r"variant 'x': 'methods.llmesr.alpha' has no effect on it \(its method is 'base'\): remove it$",
         ),
-        (
-            {"variants": {"x": {"label": "X", "backbones.gru4rec.objective": "last_item"}}},
-            r"variant 'x': 'backbones.gru4rec.objective' has no effect on it",
-        ),
     ],
 )
 def test_a_mistake_names_file_study_variant_and_way_out(settings, root, study, message):
@@ -261,6 +257,7 @@ ADVERSARY = {"label": "adversary on users", "train.adversary": "sensitive_attrib
 SOUNDS = {"label": "Text and sounds", "method": "multiview", "methods.multiview.views": ["text", "audio", "knowledge"]}
 WORDS = {"label": "with users' words", "ugc.item_template": "{words}"}
 TUNED = {"label": "encoder tuned", "embed.lora.epochs": 1}
+OF_GRU = {"label": "last item", "backbones.gru4rec.objective": "last_item"}
 
 
 @pytest.mark.parametrize(
@@ -270,6 +267,7 @@ TUNED = {"label": "encoder tuned", "embed.lora.epochs": 1}
         (SOUNDS, "Not shown: Text and sounds, since 'datasets.tiny.modalities' does not name audio."),
         (WORDS, "Not shown: with users' words, since nobody wrote about training items."),
         (TUNED, "Not shown: encoder tuned, since nobody wrote about training items."),
+        (OF_GRU, "Not shown: last item, since it is of GRU4Rec, and 'experiments.backbone' is 'sasrec'."),
     ],
 )
 def test_what_a_dataset_cannot_have_is_left_out_with_a_sentence(study_of, data, variant, sentence):

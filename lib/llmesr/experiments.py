@@ -17,6 +17,7 @@ from llmesr.devices import pick_device
 from llmesr.embed import Embeddings
 from llmesr.errors import InputError
 from llmesr.evaluate import Evaluation, frames, rank_run, read_test_split
+from llmesr.models.backbones import BACKBONES
 from llmesr.models.inputs import ItemView, ModelInputs
 from llmesr.models.registry import METHODS
 from llmesr.models.scoring import Scorer
@@ -32,7 +33,7 @@ FILE = "experiments.yaml"
 FULL = "full"
 """The study's method as it is, with which variants are compared."""
 EFFECTIVE = ("embed", "retrieve", "model", "train", "evaluate", "ugc", "data.max_length")
-"""What a variant may change, beside the section of its backbone and that of its method."""
+"""What a variant may change, beside the sections of backbones and that of its method."""
 KEYS = {"question", "method", "label", "variants"}
 
 
@@ -145,13 +146,13 @@ def _variant(change: object, method: str, settings: Settings, data: Dataset | No
         raise InputError(f"{where} has no label: write what tables call it")
     change = {str(key): value for key, value in change.items()}  # YAML reads `on` and `3` as other things
     label, method = change.pop("label"), _known_method(change.pop("method", method), where)
-    allowed = (*EFFECTIVE, f"methods.{method}", f"backbones.{settings.experiments.backbone}")
+    allowed = (*EFFECTIVE, f"methods.{method}", *(f"backbones.{name}" for name in BACKBONES))
     for key in change:
         if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in allowed):
             apply(settings, {key: change[key]}, where)  # a key that is not there is named first
             raise InputError(f"{where}: '{key}' has no effect on it (its method is '{method}'): remove it")
     own = apply(settings, change, where)
-    return Variant(label, method, own, _reason(own, method, data) if data else None)
+    return Variant(label, method, own, _reason(own, method, set(change), data) if data else None)
 
 
 def _known_method(name: object, where: str) -> str:
@@ -160,8 +161,11 @@ def _known_method(name: object, where: str) -> str:
     return str(name)
 
 
-def _reason(own: Settings, method: str, data: Dataset) -> str | None:
-    """Say why a dataset cannot have a variant."""
+def _reason(own: Settings, method: str, changed: set[str], data: Dataset) -> str | None:
+    """Say why a dataset, or the backbone of the studies, cannot have a variant that changes these keys."""
+    of = {key.split(".")[1] for key in changed if key.startswith("backbones.")}
+    if others := of - {own.experiments.backbone}:
+        return f"it is of {BACKBONES[min(others)].title}, and 'experiments.backbone' is '{own.experiments.backbone}'"
     if own.train.adversary == "sensitive_attribute" and own.data.sensitive_attribute is None:
         return f"'datasets.{own.dataset}' names no sensitive attribute"
     views = own.methods.multiview.views if method == "multiview" else ()

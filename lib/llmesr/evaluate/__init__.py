@@ -90,7 +90,7 @@ def rank_run(trained: TrainedRun, split: TestSplit, data: Dataset, settings: Set
     about, began = trained.account, time.monotonic()
     method = trained.method.to(split.inputs.items.device)
     scorer = Scorer.of(method, data.n_items, settings.data.max_length)
-    ranks = _ranks(scorer, split, data, settings, about["seed"])
+    ranks = rank_scores(scorer, split, data, settings, about["seed"])
     costs = {**about, "evaluate_seconds": time.monotonic() - began}
     return Ranked(about["backbone"], about["method"], about["seed"], ranks, costs)
 
@@ -98,14 +98,14 @@ def rank_run(trained: TrainedRun, split: TestSplit, data: Dataset, settings: Set
 def rank_reference(name: str, split: TestSplit, data: Dataset, settings: Settings) -> Ranked:
     """Rank the test items of all users by a reference's scores."""
     began = time.monotonic()
-    ranks = _ranks(REFERENCES[name](data.train, data.n_items), split, data, settings, None)
+    ranks = rank_scores(REFERENCES[name](data.train, data.n_items), split, data, settings)
     return Ranked(UNTRAINED, name, 0, ranks, {"evaluate_seconds": time.monotonic() - began})
 
 
-def _ranks(
-    scores: Scores, split: TestSplit, data: Dataset, settings: Settings, seed: int | None
+def rank_scores(
+    scores: Scores, split: TestSplit, data: Dataset, settings: Settings, seed: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Rank the test items of all users under both protocols."""
+    """Rank the test items of all users under both protocols; the seed is that of a run, for negatives of its own."""
     targets = split.targets
     users = torch.tensor(targets.users, dtype=torch.int64, device=split.inputs.items.device)
     histories, negatives = split.inputs.take(users), targets.negatives

@@ -9,6 +9,7 @@ from llmesr.models.methods.backbone_only import BackboneOnly
 from llmesr.models.methods.cities import CITIES
 from llmesr.models.methods.dualmatch import DualMatch
 from llmesr.models.methods.ensrec import EnsRec
+from llmesr.models.methods.faerec import FAERec
 from llmesr.models.methods.l3ae import L3AE
 from llmesr.models.methods.linear import Linear
 from llmesr.models.methods.llmesr import LLMESR
@@ -30,6 +31,7 @@ _ALL: list[type[Method]] = [
     WhitenRec,
     UniSRec,
     AlphaFuse,
+    FAERec,
     EnsRec,
     Linear,
     L3AE,

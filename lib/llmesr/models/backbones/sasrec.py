@@ -1,9 +1,12 @@
 """SASRec (Kang and McAuley, ICDM 2018): causal self-attention over the sequence."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from llmesr.models.attention import check_heads
 from llmesr.models.backbones.base import Backbone, ModelSettings
+from llmesr.models.ligr import LiGR
 from llmesr.models.transformer import Positions, Transformer
 from llmesr.section import Positive, Section
 from llmesr.sequences import Sequences
@@ -23,6 +26,8 @@ class SASRec(Backbone):
         """Transformer blocks (paper: 2)."""
         heads: Positive = 1
         """Attention heads; must divide `model.hidden` (paper: 1)."""
+        layers: Literal["sasrec", "ligr"] = "sasrec"
+        """The blocks' make: SASRec's (paper), or eSASRec's gated ones."""
         causal: bool = True
         """Position t sees no later item (SASRec's paper: true; LLM-ESR's code: false)."""
 
@@ -33,7 +38,8 @@ class SASRec(Backbone):
         check_heads("backbones.sasrec.heads", settings.heads, model.hidden)
         zeros_up_to = max_length if attend_padding else None
         self.positions = Positions(model.hidden, max_length, model.dropout)
-        self.transformer = Transformer(settings.blocks, model.hidden, settings.heads, model.dropout, zeros_up_to)
+        stack = {"sasrec": Transformer, "ligr": LiGR}[settings.layers]
+        self.transformer = stack(settings.blocks, model.hidden, settings.heads, model.dropout, zeros_up_to)
 
     def place(self, x: Tensor, sequences: Sequences) -> Tensor:
         """Scale x (N, D), add positions, drop out: (N, D)."""
