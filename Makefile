@@ -43,7 +43,7 @@ check: data lint  ## Lint and the fast tests: the loop while you work
 
 test: data lint  ## Lint, all tests, and every lesson on the tiny dataset
 	pytest -n 2
-	pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 notebooks
+	pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 600 notebooks
 
 lint: setup  ## Check style, and that the lessons are clean
 	ruff check . && ruff format --check .

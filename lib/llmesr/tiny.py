@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from typing import Literal
 
+from filelock import FileLock
+
 from llmesr import embed, prepare, retrieve
 from llmesr.paths import artifact, replacing, results
 from llmesr.prepare import dataset
@@ -19,9 +21,17 @@ Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities"]
 
 
 def run(settings: Settings, until: Stage) -> None:
-    """Run the stages of the tiny dataset that have not run, up to one of them; for other datasets do nothing."""
-    start(settings)
-    fill(settings, until)
+    """Run the stages of the tiny dataset that have not run, up to one of them; for other datasets do nothing.
+
+    Of lessons that run at the same time one does so, and the others wait for it.
+    """
+    if settings.dataset != TINY:
+        return
+    lock = artifact(TINY, "lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        start(settings)
+        fill(settings, until)
 
 
 def fill(settings: Settings, until: Stage) -> None:
