@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.report.plotting import alone, label
@@ -18,10 +19,14 @@ OTHER = "other"
 
 
 def project(table: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Bring vectors (V, W) to the plane (V, 2) by t-SNE on cosine distances of their leading 50 components."""
+    """Bring vectors (V, W) to the plane (V, 2) by t-SNE on cosine distances of their leading 50 components.
+
+    On one thread: several wait for each other a thousand times, which takes minutes where something else computes too.
+    """
     reduced = PCA(min(50, *table.shape), random_state=seed).fit_transform(table)
     perplexity = min(30, (len(table) - 1) / 3)
-    return TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(reduced)
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(reduced)
 
 
 def category(items: pl.DataFrame, chosen: str | None) -> tuple[str, np.ndarray]:

@@ -12,6 +12,7 @@ from llmesr.report.tables import over_seeds
 
 PAPER = "Liu et al. 2024"
 RUN = ("dataset", "backbone", "method")
+LOSS_NAMES = {"bce": "one negative", "cross_entropy": "cross-entropy"}
 NAMES = {**METHOD_NAMES, "rlmrec": "RLMRec"}
 SOURCES = {"paper": "C0", "paper, not verified": "lightsteelblue", "here": "C1"}
 """Who measured, and the colour of the bar."""
@@ -91,6 +92,63 @@ def side_by_side(metrics: pl.DataFrame, metric: str) -> str:
         value = f"{row['value']:.4f}" if row["verified"] == "yes" else f"({row['value']:.4f})"
         spread = f" ± {row['std']:.4f}" if row["seeds"] > 1 else ""
         lines.append(f"| {names} | {value} | {row['mean']:.4f}{spread} |")
+    return "\n".join(lines)
+
+
+FIDELITY = {"yelp": "paper-yelp", "fashion": "paper-fashion"}
+"""The paper's name of a dataset, and that of the authors' own interactions here."""
+VARIANTS = ("ours", "as the authors' code")
+
+
+def own_interactions(metric: str) -> str:
+    """Lay out published values and ours on the paper's own interactions, a row a backbone, method and group.
+
+    `python -m benchmarks.fidelity` measures ours. LLM-ESR needs texts, which were not released, so its row has the
+    published value alone.
+
+    Args:
+        metric: e.g. `NDCG@10`.
+    """
+    lines = [
+        "| Dataset | Backbone | Method | Group | Published | Here | Here, as the authors' code |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for dataset, name in FIDELITY.items():
+        theirs = published().filter(source=PAPER, dataset=dataset, protocol="sampled", metric=metric)
+        ours = pl.read_csv(results(name, "fidelity") / "metrics.csv").filter(protocol="sampled", metric=metric)
+        means = ours.group_by("variant", *RUN[1:], "group").agg(pl.mean("value"))
+        found = {tuple(key): value for *key, value in means.iter_rows()}
+        for backbone, method, group, value, verified in theirs.select(
+            "backbone", "method", "group", "value", "verified"
+        ).iter_rows():
+            measured = [found.get((variant, backbone, method, group)) for variant in VARIANTS]
+            if group in ("overall", "tail_item", "tail_user") and (method == "llmesr" or any(measured)):
+                cells = ["–" if one is None else f"{one:.4f}" for one in measured]
+                said = f"{value:.4f}" if verified == "yes" else f"({value:.4f})"
+                names = f"{dataset} | {BACKBONE_NAMES[backbone]} | {NAMES[method]} | {group.replace('_', ' ')}"
+                lines.append(f"| {names} | {said} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def independent(dataset: str, metric: str) -> str:
+    """Lay out our SASRec beside that of RecTools, on one dataset: mean ± standard deviation over seeds.
+
+    `python -m benchmarks.rectools` measures both.
+
+    Args:
+        dataset: e.g. `complete-journey`.
+        metric: e.g. `NDCG@10`.
+    """
+    measured = pl.read_csv(results(dataset, "fidelity") / "rectools.csv").filter(metric=metric)
+    keys = ["loss", "system", "protocol", "group"]
+    spread = measured.group_by(keys).agg(mean=pl.mean("value"), std=pl.std("value"))
+    found = {tuple(key): f"{mean:.4f} ± {std or 0:.4f}" for *key, mean, std in spread.iter_rows()}
+    columns = [(protocol, group) for protocol in ("sampled", "full") for group in ("overall", "tail_item")]
+    titles = [f"{protocol}, {group.replace('_', ' ')}" for protocol, group in columns]
+    lines = [f"| Loss | SASRec of | {' | '.join(titles)} |", f"| --- | --- |{' ---: |' * len(columns)}"]
+    for loss, system in measured.select("loss", "system").unique(maintain_order=True).iter_rows():
+        cells = [found[loss, system, protocol, group] for protocol, group in columns]
+        lines.append(f"| {LOSS_NAMES[loss]} | {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
