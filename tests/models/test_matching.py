@@ -143,7 +143,7 @@ def answers_of(made, histories, scores, weights):
 
 
 def fitted(made, histories, scores, answers):
-    return made.fit(scores.__getitem__, histories, answers, torch.ones(400, dtype=torch.bool), seed=0)
+    return made.fit(scores.__getitem__, histories, answers, [torch.ones(400, dtype=torch.bool)], seed=0)[0]
 
 
 def test_what_is_added_is_the_weighted_sum_of_the_parts(matcher):
@@ -198,7 +198,7 @@ def test_users_are_looked_at_in_blocks(matcher, monkeypatch):
     whole = fitted(made, histories, scores, answers)
     monkeypatch.setattr(matching, "MOST_SCORES", 15 * 400)  # room for 400 users' 15 items, but not for all 31 at once
     use = torch.ones(400, dtype=torch.bool)
-    found = made.fit(lambda some: sizes.append(len(some)) or scores[some], histories, answers, use, seed=0)
+    (found,) = made.fit(lambda some: sizes.append(len(some)) or scores[some], histories, answers, [use], seed=0)
     assert sizes == [193, 193, 14]
     torch.testing.assert_close(found, whole)
 
@@ -207,9 +207,12 @@ def test_who_is_not_to_be_used_has_no_influence(matcher):
     made, histories = matcher
     scores, use = random_scores(), torch.arange(400) < 300
     answers = answers_of(made, histories, scores, TRUE)
-    one = made.fit(scores.__getitem__, histories, answers, use, seed=0)
-    other = made.fit(scores.__getitem__, histories, torch.where(use, answers, 1), use, seed=0)
+    (one,) = made.fit(scores.__getitem__, histories, answers, [use], seed=0)
+    (other,) = made.fit(scores.__getitem__, histories, torch.where(use, answers, 1), [use], seed=0)
     assert torch.equal(one, other)
+    everybody, part = made.fit(scores.__getitem__, histories, answers, [torch.ones(400, dtype=torch.bool), use], seed=0)
+    torch.testing.assert_close(part, one, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(everybody, one, atol=1e-2)
 
 
 def test_what_tells_nothing_gets_no_weight(matcher):
@@ -241,13 +244,26 @@ def test_popularity_is_standardised_over_items_without_the_padding(build):
 
 
 def test_each_half_is_fitted_to_the_other_one(build, sequences, monkeypatch):
-    model, used = build(method="linear"), []
+    model, asked = build(method="linear"), []
     monkeypatch.setattr(
-        Matcher, "fit", lambda self, score, histories, targets, use, seed: used.append(use) or self.weights + len(used)
+        Matcher,
+        "fit",
+        lambda self, score, histories, targets, groups, seed: (
+            asked.extend(group.tolist() for group in groups) or [self.weights + number for number in (1, 2, 3)]
+        ),
     )
     model.on_fit_end(context_of(model, sequences))
-    assert [use.tolist() for use in used] == [[True] * 3, [False, True, False], [True, False, True]]
-    assert model.matcher.halves[:, 5].tolist() == [3, 4]
+    assert asked == [[True] * 3, [False, True, False], [True, False, True]]
+    assert model.matcher.weights[5] == 1
+    assert model.matcher.halves[:, 5].tolist() == [2, 3]
+
+
+def test_a_half_without_users_has_the_weights_of_all(matcher):
+    made, histories = matcher
+    everybody, nobody = torch.ones(400, dtype=torch.bool), torch.zeros(400, dtype=torch.bool)
+    answers = answers_of(made, histories, random_scores(), TRUE)
+    found = made.fit(random_scores().__getitem__, histories, answers, [everybody, nobody], seed=0)
+    assert torch.equal(*found)
 
 
 def test_weights_of_what_is_not_there_do_not_matter():

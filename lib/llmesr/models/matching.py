@@ -199,9 +199,9 @@ class Matcher(nn.Module):
             self.popularity.copy_((logs - logs[1:].mean()) / spread)
         histories, targets = sequences.take(context.validation_users), context.validation_items
         odd = context.validation_users % 2 == 1
-        self.weights.copy_(self.fit(score, histories, targets, torch.ones_like(odd), context.seed))
-        for half, rows in enumerate((odd, ~odd)):
-            self.halves[half] = self.fit(score, histories, targets, rows, context.seed) if rows.any() else self.weights
+        fitted = self.fit(score, histories, targets, [torch.ones_like(odd), odd, ~odd], context.seed)
+        self.weights.copy_(fitted[0])
+        self.halves.copy_(torch.stack(fitted[1:]))
 
     def fill_texts(self, texts: np.ndarray, trained: np.ndarray) -> None:
         """List items that are alike by text (V, L), whitened by the statistics of those that were trained."""
@@ -254,8 +254,8 @@ class Matcher(nn.Module):
         return grown
 
     def fit(
-        self, score: Callable[[Tensor], Tensor], histories: Sequences, targets: Tensor, use: Tensor, seed: int
-    ) -> Tensor:
+        self, score: Callable[[Tensor], Tensor], histories: Sequences, targets: Tensor, groups: list[Tensor], seed: int
+    ) -> list[Tensor]:
         """Fit weights by maximum likelihood of held-out items, among items that their users have not had.
 
         Of many items and users a random part is looked at, a block of users at a time.
@@ -264,15 +264,15 @@ class Matcher(nn.Module):
             score: rows of the histories (b,) → the model's own scores (b, V + 1).
             histories: n.
             targets: (n,) the held-out items.
-            use: (n,) true for those that are fitted to.
+            groups: (n,) each, true for the users whom weights are fitted to.
             seed: of the random part.
 
         Returns:
-            (11,) weights.
+            (11,) weights a group; the first group's also for a group without users.
         """
         width = len(self.popularity)
         generator = torch.Generator().manual_seed(seed)
-        rows = use.nonzero().squeeze(1)
+        rows = torch.stack(groups).any(0).nonzero().squeeze(1)
         chosen = torch.randperm(len(rows), generator=generator)[: max(1, MOST_SCORES // min(width, MOST_COLUMNS))]
         rows = rows[chosen.sort().values.to(targets.device)]
         blocks = [
@@ -280,7 +280,12 @@ class Matcher(nn.Module):
             for some in rows.split(max(1, MOST_SCORES // width))
         ]
         parts, excluded = (torch.cat(block, -2) for block in zip(*blocks, strict=True))
-        return _maximum_likelihood(parts, excluded, self.weights)
+        found = list[Tensor]()
+        for group in groups:
+            own = group[rows]
+            there = own.any() or not found
+            found.append(_maximum_likelihood(parts[:, own], excluded[own], self.weights) if there else found[0])
+        return found
 
     def _target_first(
         self, scores: Tensor, histories: Sequences, targets: Tensor, generator: torch.Generator
