@@ -1,7 +1,12 @@
 """The published numbers beside ours."""
 
+import shutil
+
 import polars as pl
 import pytest
+from helpers import ROOT
+from llmesr.errors import InputError
+from llmesr.paths import results
 from llmesr.report import paper
 from matplotlib.figure import Figure
 
@@ -74,3 +79,62 @@ def test_ablation_beside_the_papers():
 def test_a_dataset_without_tail_cases_has_a_dash_for_them():
     found = paper.gains(frame([("base", "overall", [0.1]), ("llmesr", "overall", [0.2])]), "NDCG@10")
     assert paper.table(found, found).splitlines()[-1] == "| here | d | SASRec | LLM-ESR | +100.0% | – |"
+
+
+@pytest.fixture
+def with_published(root):
+    """A temporary root that has the published figures."""
+    (root / "results").mkdir()
+    shutil.copy(ROOT / "results" / "published.csv", root / "results")
+
+
+def measured(name, file, rows, columns):
+    """Write `results/<name>/fidelity/<file>.csv` at NDCG@10."""
+    folder = results(name, "fidelity")
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pl.DataFrame(rows, schema=[*columns, "protocol", "group", "value"], orient="row")
+    frame.with_columns(metric=pl.lit("NDCG@10")).write_csv(folder / f"{file}.csv")
+
+
+def test_our_rows_on_the_papers_interactions_stand_beside_the_published_ones(with_published):
+    columns = ["variant", "backbone", "method"]
+    rows = [
+        ("ours", "sasrec", "base", "sampled", "overall", 0.39),
+        ("ours", "sasrec", "base", "full", "overall", 0.01),
+        ("as the authors' code", "sasrec", "base", "sampled", "overall", 0.37),
+        ("ours", "gru4rec", "melt", "sampled", "overall", 0.3),
+    ]
+    for name in ("paper-yelp", "paper-fashion"):
+        measured(name, "metrics", rows, columns)
+    lines = paper.own_interactions("NDCG@10").splitlines()
+    assert "| yelp | SASRec | Base | overall | 0.3597 | 0.3900 | 0.3700 |" in lines
+    assert "| yelp | SASRec | LLM-ESR | overall | 0.4208 | – | – |" in lines
+    assert "| fashion | SASRec | Base | overall | 0.4429 | 0.3900 | 0.3700 |" in lines
+    assert not [line for line in lines if "MELT" in line or "head" in line]  # not both, or not asked
+
+
+def test_another_implementation_stands_beside_ours(root):
+    rows = [
+        ("bce", system, seed, protocol, group, value + seed / 100)
+        for system, value in (("ours", 0.3), ("RecTools", 0.2))
+        for seed in (0, 2)
+        for protocol in ("sampled", "full")
+        for group in ("overall", "tail_item")
+    ]
+    measured("shop", "rectools", rows, ["loss", "system", "seed"])
+    lines = paper.independent("shop", "NDCG@10").splitlines()
+    cell = "0.3100 ± 0.0141"
+    assert lines[2] == f"| one negative | ours | {' | '.join([cell] * 4)} |"
+    assert lines[3].startswith("| one negative | RecTools | 0.2100 ± 0.0141 |")
+
+
+@pytest.mark.parametrize(
+    ("table", "command"),
+    [
+        (lambda: paper.own_interactions("NDCG@10"), "python -m benchmarks.fidelity"),
+        (lambda: paper.independent("shop", "NDCG@10"), "python -m benchmarks.rectools"),
+    ],
+)
+def test_what_was_not_measured_names_the_command(with_published, table, command):
+    with pytest.raises(InputError, match=f"is missing: run `{command}` first"):
+        table()

@@ -1,5 +1,7 @@
 """Stages are executed by papermill: bad input is one sentence, and what is given is a parameter."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 from llmesr.tools import papermill
@@ -24,6 +26,14 @@ def test_a_parameter_that_the_notebook_does_not_have_is_an_error(notebook, tmp_p
     with pytest.raises(SystemExit, match=r"in.ipynb has no parameter 'wrod' \(it has word\)"):
         papermill.main([notebook("1"), str(tmp_path / "out.ipynb"), "-r", "wrod", "no"])
     assert not (tmp_path / "out.ipynb").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_full_disk_is_one_sentence(notebook, tmp_path):
+    out = tmp_path / "out.ipynb"
+    out.symlink_to("/dev/full")
+    with pytest.raises(SystemExit, match=r"in.ipynb: \S+out.ipynb cannot be written \(.*No space left"):
+        papermill.main([notebook("1"), str(out)])
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from llmesr.paths import results
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
 from llmesr.report.plotting import alone
+from llmesr.report.published import load
 from llmesr.report.tables import over_seeds
 
 PAPER = "Liu et al. 2024"
@@ -115,7 +116,8 @@ def own_interactions(metric: str) -> str:
     ]
     for dataset, name in FIDELITY.items():
         theirs = published().filter(source=PAPER, dataset=dataset, protocol="sampled", metric=metric)
-        ours = pl.read_csv(results(name, "fidelity") / "metrics.csv").filter(protocol="sampled", metric=metric)
+        ours = load(name, "metrics", "fidelity", "python -m benchmarks.fidelity")
+        ours = ours.filter(protocol="sampled", metric=metric)
         means = ours.group_by("variant", *RUN[1:], "group").agg(pl.mean("value"))
         found = {tuple(key): value for *key, value in means.iter_rows()}
         for backbone, method, group, value, verified in theirs.select(
@@ -139,7 +141,7 @@ def independent(dataset: str, metric: str) -> str:
         dataset: e.g. `complete-journey`.
         metric: e.g. `NDCG@10`.
     """
-    measured = pl.read_csv(results(dataset, "fidelity") / "rectools.csv").filter(metric=metric)
+    measured = load(dataset, "rectools", "fidelity", "python -m benchmarks.rectools").filter(metric=metric)
     keys = ["loss", "system", "protocol", "group"]
     spread = measured.group_by(keys).agg(mean=pl.mean("value"), std=pl.std("value"))
     found = {tuple(key): f"{mean:.4f} ± {std or 0:.4f}" for *key, mean, std in spread.iter_rows()}

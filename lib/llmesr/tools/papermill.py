@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> None:
         if error.ename == "InputError":
             sys.exit(f"\n{source.name}: {error.evalue}")
         sys.exit(f"\n{source.name}, cell {error.exec_count}:\n" + COLOURS.sub("", "\n".join(error.traceback)))
+    except OSError as error:  # papermill writes the executed copy after every cell
+        sys.exit(f"\n{source.name}: {target} cannot be written ({error}): make room on the disk, and run again")
 
 
 if __name__ == "__main__":
