@@ -257,6 +257,7 @@ ADVERSARY = {"label": "adversary on users", "train.adversary": "sensitive_attrib
 SOUNDS = {"label": "Text and sounds", "method": "multiview", "methods.multiview.views": ["text", "audio", "knowledge"]}
 WORDS = {"label": "with users' words", "ugc.item_template": "{words}"}
 TUNED = {"label": "encoder tuned", "embed.lora.epochs": 1}
+LARGE = {"label": "MPNet", "embed.encoder": "mpnet"}
 OF_GRU = {"label": "last item", "backbones.gru4rec.objective": "last_item"}
 
 
@@ -267,6 +268,11 @@ OF_GRU = {"label": "last item", "backbones.gru4rec.objective": "last_item"}
         (SOUNDS, "Not shown: Text and sounds, since 'datasets.tiny.modalities' does not name audio."),
         (WORDS, "Not shown: with users' words, since nobody wrote about training items."),
         (TUNED, "Not shown: encoder tuned, since nobody wrote about training items."),
+        (
+            LARGE,
+            "Not shown: MPNet, since data/models/all-mpnet-base-v2 is not there "
+            "(`python -m llmesr.tools.fetch mpnet` fetches it).",
+        ),
         (OF_GRU, "Not shown: last item, since it is of GRU4Rec, and 'experiments.backbone' is 'sasrec'."),
     ],
 )

@@ -28,12 +28,15 @@ from llmesr.runs.pool import train_all
 from llmesr.runs.store import Run
 from llmesr.runs.training import train
 from llmesr.settings import Settings, apply, hint, read_yaml
+from llmesr.settings.embed import ENCODERS
 
 FILE = "experiments.yaml"
 FULL = "full"
 """The study's method as it is, with which variants are compared."""
 EFFECTIVE = ("embed", "retrieve", "model", "train", "evaluate", "ugc", "data.max_length")
 """What a variant may change, beside the sections of backbones and that of its method."""
+LARGE_ENCODER = ENCODERS["mpnet"]
+"""Too large to be fetched with the others."""
 KEYS = {"question", "method", "label", "variants"}
 
 
@@ -166,6 +169,9 @@ def _reason(own: Settings, method: str, changed: set[str], data: Dataset) -> str
     of = {key.split(".")[1] for key in changed if key.startswith("backbones.")}
     if others := of - {own.experiments.backbone}:
         return f"it is of {BACKBONES[min(others)].title}, and 'experiments.backbone' is '{own.experiments.backbone}'"
+    encoder = own.embed.encoders[own.embed.encoder]
+    if encoder == LARGE_ENCODER and not from_root(encoder.model).exists():
+        return f"{encoder.model} is not there (`python -m llmesr.tools.fetch mpnet` fetches it)"
     if own.train.adversary == "sensitive_attribute" and own.data.sensitive_attribute is None:
         return f"'datasets.{own.dataset}' names no sensitive attribute"
     views = own.methods.multiview.views if method == "multiview" else ()

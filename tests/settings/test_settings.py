@@ -153,7 +153,7 @@ def test_an_unknown_key_is_named_with_the_nearest_one(write, key, value, near):
         ("matrix.seeds", [1, -2], r"key 'matrix.seeds.1' has the value -2"),
         ("matrix.seeds", [1, 1], r"key 'matrix.seeds' has the value \[1, 1\]: 1 occurs twice: keep one"),
         ("matrix.methods", ["base"] * 2, r"key 'matrix.methods' .*: 'base' occurs twice: keep one"),
-        ("embed.encoder", "nope", r"section 'embed': encoder 'nope' is not among minilm, smollm2, ada-002"),
+        ("embed.encoder", "nope", r"section 'embed': encoder 'nope' is not among minilm, smollm2, mpnet, ada-002"),
         ("embed.encoders.minilm.max_tokens", 0, r"key 'embed.encoders.minilm.max_tokens' has the value 0"),
         ("modalities.sources.image.model", 3, r"key 'modalities.sources.image.model' has the value 3"),
         ("report.metric", "MRR@10", r"key 'report.metric' has the value 'MRR@10', which is not among HR@5, .*choose"),

