@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.notes import kept_notes, note
+from llmesr.notes import end_with_the_reader, kept_notes, note
 from llmesr.paths import from_root, shown
 from llmesr.prepare import clean, prepared
 from llmesr.prepare.dataset import OF_ITEMS
@@ -154,4 +154,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    end_with_the_reader()
     main()

@@ -1,5 +1,6 @@
 """What a reader must know of how their data was read: said at once, and kept for the dataset's card."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,9 @@ def kept_notes() -> Iterator[list[str]]:
         yield gathered
     finally:
         _kept.reset(token)
+
+
+def end_with_the_reader() -> None:
+    """Let a command that prints much end in silence when nobody reads on, as with `| head`."""
+    if hasattr(signal, "SIGPIPE"):  # Windows has none
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from llmesr.notes import end_with_the_reader
 from llmesr.settings.schema import Settings
 
 HEAD = """# Settings
@@ -118,4 +119,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
+    end_with_the_reader()
     print(page(), end="")
