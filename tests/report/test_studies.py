@@ -92,3 +92,24 @@ def test_curves_run_over_the_numbers():
     overall = figure.axes[0]
     np.testing.assert_allclose(overall.lines[0].get_xydata(), [[0.01, 0.15], [0.1, 0.3]])
     assert overall.get_xlabel() == "α"
+
+
+def test_differences_have_their_interval_and_say_which_way_they_go():
+    about = {"against": "full", "metric": "NDCG@10", "low": -0.03, "high": 0.01, "q": 0.2, "significant": False}
+    sure = {"low": 0.01, "high": 0.05, "q": 0.001, "significant": True}
+    tests = pl.DataFrame(
+        [
+            {**about, "method": "less", "protocol": "sampled", "group": "overall", "difference": -0.01},
+            {**about, **sure, "method": "less", "protocol": "sampled", "group": "tail_item", "difference": 0.03},
+            {**about, **sure, "method": "less", "protocol": "full", "group": "overall", "difference": -0.03},
+            {**about, "method": "less", "protocol": "full", "group": "head_user", "difference": 9.0},
+            {**about, "method": "full", "against": "less", "protocol": "full", "group": "overall", "difference": 9.0},
+        ]
+    )
+    assert studies.differences(tests, LABELS, "full", "NDCG@10").splitlines() == [
+        "| Minus LLM-ESR | Overall, sampled ranking | Tail item, sampled ranking | Overall, full ranking "
+        "| Tail item, full ranking |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| w/o something | -0.0100 [-0.0300, +0.0100], q = 0.200 – | +0.0300 [+0.0100, +0.0500], q = 0.001 ▲ "
+        "| -0.0300 [+0.0100, +0.0500], q = 0.001 ▼ | – |",
+    ]

@@ -1,5 +1,7 @@
 """Tables and figures of the studies: LLM-ESR with one thing changed, beside LLM-ESR as it is."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import polars as pl
 import seaborn as sns
@@ -75,6 +77,38 @@ def tables(
         for protocol, title in PROTOCOLS.items()
     ]
     return "\n\n".join([*parts, *([note] if note else [])])
+
+
+def differences(tests: pl.DataFrame, labels: dict[str, str], against: str, metric: str) -> str:
+    """Lay out how far each variant is from one of them, under both protocols: difference, 95 % interval, q.
+
+    Args:
+        tests: comparisons with that one, as `compare` gives them.
+        labels: what each variant is called, in the order of the rows.
+        against: the variant, or `full`, that the others are compared with.
+        metric: e.g. `NDCG@10`.
+
+    Returns:
+        a Markdown table; ▲ marks what is significantly better, ▼ what is worse, – what is neither.
+    """
+    groups = {name: COLUMNS[name] for name in ("overall", "tail_item")}
+    columns = [(protocol, group) for protocol in PROTOCOLS for group in groups]
+    kept = tests.filter(against=against, metric=metric)
+    found = {(row["method"], row["protocol"], row["group"]): row for row in kept.iter_rows(named=True)}
+    titles = [f"{groups[group]}, {PROTOCOLS[protocol]}" for protocol, group in columns]
+    lines = [f"| Minus {labels[against]} | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for method, label in labels.items():
+        if any((method, *column) in found for column in columns):
+            cells = [_difference(found.get((method, *column))) for column in columns]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _difference(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    mark = "–" if not row["significant"] else "▲" if row["difference"] > 0 else "▼"
+    return f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], q = {row['q']:.3f} {mark}"
 
 
 def speeds(texts_per_second: dict[str, float]) -> str:
