@@ -186,7 +186,8 @@ def _sentence(printed: str) -> str:
     lines = [line for line in printed.splitlines() if re.match(r"\d\d_\w+\.ipynb\b", line)]
     lines = lines or [line for line in printed.splitlines() if line.startswith("ERROR") or "Error: " in line]
     said = lines[-1] if lines else (printed.strip().splitlines() or ["nothing"])[-1]
-    return said[:200].replace("|", "/")
+    said = re.sub(r"/\S+/project/", "", said)
+    return (f"{said[:197]}…" if len(said) > 200 else said).replace("|", "/")
 
 
 def damage(project: Project, expected: str, what: str, spoil: Callable[[Path], None]) -> Trial:

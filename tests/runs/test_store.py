@@ -316,7 +316,9 @@ def test_damaged_or_missing_weights_and_history_are_named(trained, file):
         with pytest.raises(InputError, match=r"sasrec-base-42-\w+ is damaged \(.+\): delete it and run again"):
             trained.load()
     path.unlink()
-    with pytest.raises(InputError, match=r"sasrec-base-42-\w+ is damaged \(.+\): delete it and run again"):
+    with pytest.raises(
+        InputError, match=rf"sasrec-base-42-\w+ is damaged \({file} is missing\): delete it and run again"
+    ):
         trained.load()
 
 

@@ -155,6 +155,8 @@ class Run:
             history = json.loads((self.folder / "history.json").read_text(encoding="utf-8"))["epochs"]
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            missing = [name for name in ("weights.safetensors", "history.json") if not (self.folder / name).exists()]
+            reason = f"{missing[0]} is missing" if missing else reason
             raise InputError(f"{shown(self.folder)} is damaged ({reason}): delete it and run again") from None
         return TrainedRun(method.eval(), account, history)
 
