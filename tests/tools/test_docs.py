@@ -31,6 +31,8 @@ def project(tmp_path, monkeypatch):
 def test_every_lesson_is_in_the_table_of_contents():
     listed = re.findall(r"^\d\d_\w+$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
     assert listed == LESSONS
+    from_zero = re.findall(r"^from_zero/(\w+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert from_zero == sorted(path.stem for path in (ROOT / "notebooks" / docs.FROM_ZERO).glob("*.ipynb"))
 
 
 @pytest.mark.slow

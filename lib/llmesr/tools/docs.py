@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import papermill
 from sphinx.cmd.build import main as sphinx
 
 from llmesr.errors import InputError
@@ -11,6 +12,8 @@ from llmesr.paths import ROOT
 from llmesr.settings import Settings, load
 from llmesr.tools.settings_page import page
 
+FROM_ZERO = "from_zero"
+"""The folder of lessons that need no data; they are executed for the site."""
 LAST_OF_PIPELINE = 9
 """Lessons up to this one must have been executed; those after it may be shown without results."""
 
@@ -58,8 +61,20 @@ def gather(settings: Settings, source: Path) -> list[str]:
                 raise
             without.append(notebook.stem)
             shutil.copy(notebook, source / notebook.name)
+    (source / FROM_ZERO).mkdir()
+    for notebook in sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb")):
+        own = ROOT / "runs" / FROM_ZERO / notebook.name
+        shutil.copy(own if own.exists() else notebook, source / FROM_ZERO)
     (source / "settings.md").write_text(page(), encoding="utf-8")
     return without
+
+
+def execute_from_zero() -> None:
+    """Execute the lessons that need no data, which takes seconds each, into `runs/from_zero/`."""
+    folder = ROOT / "runs" / FROM_ZERO
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb")):
+        papermill.execute_notebook(str(notebook), str(folder / notebook.name), progress_bar=False)
 
 
 def build(settings: Settings, target: Path) -> int:
@@ -71,6 +86,7 @@ def build(settings: Settings, target: Path) -> int:
 
 if __name__ == "__main__":
     try:
+        execute_from_zero()
         code = build(load(), ROOT / "build" / "docs")
     except InputError as problem:
         sys.exit(str(problem))
