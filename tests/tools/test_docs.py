@@ -18,7 +18,7 @@ PIPELINE = [lesson for lesson in LESSONS if int(lesson[:2]) <= docs.LAST_OF_PIPE
 def project(tmp_path, monkeypatch):
     """A root whose main lessons have been executed, in name."""
     for folder in ("docs", "notebooks"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("tiny", "solutions"))
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("tiny"))
     runs = tmp_path / "runs" / "tiny"
     (runs / "04_train").mkdir(parents=True)
     for lesson in PIPELINE:

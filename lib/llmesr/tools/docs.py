@@ -12,8 +12,8 @@ from llmesr.paths import ROOT
 from llmesr.settings import Settings, load
 from llmesr.tools.settings_page import page
 
-FROM_ZERO = "from_zero"
-"""The folder of lessons that need no data; they are executed for the site."""
+FROM_ZERO, SOLUTIONS = "from_zero", "solutions"
+"""Folders of lessons that need no data, which are executed for the site, and of the solutions to their exercises."""
 LAST_OF_PIPELINE = 9
 """Lessons up to this one must have been executed; those after it may be shown without results."""
 
@@ -65,6 +65,7 @@ def gather(settings: Settings, source: Path) -> list[str]:
     for notebook in sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb")):
         own = ROOT / "runs" / FROM_ZERO / notebook.name
         shutil.copy(own if own.exists() else notebook, source / FROM_ZERO)
+    shutil.copytree(ROOT / "notebooks" / SOLUTIONS, source / SOLUTIONS)
     (source / "settings.md").write_text(page(), encoding="utf-8")
     return without
 
