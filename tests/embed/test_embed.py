@@ -1,5 +1,7 @@
 """Stage 02 as a whole: prompts to vectors, past or through the cache, and what it writes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import ROOT, D
@@ -8,6 +10,7 @@ from llmesr.embed.reduce import reduce
 from llmesr.errors import InputError
 from llmesr.paths import artifact
 from llmesr.settings import LocalEncoder, load
+from llmesr.tools import fetch
 
 
 @pytest.fixture
@@ -79,6 +82,8 @@ def test_missing_and_damaged_embeddings_are_named(data, embeddings):
 
 
 def test_models_lie_where_the_settings_say():
-    for encoder in load(ROOT / "params.yaml").embed.encoders.values():
-        if isinstance(encoder, LocalEncoder):
-            assert (ROOT / encoder.model).is_dir()
+    """Those that `make data` brings are there, and the large one is where its own command puts it."""
+    local = {e.model for e in load(ROOT / "params.yaml").embed.encoders.values() if isinstance(e, LocalEncoder)}
+    fetched = {f"data/{Path(member.target).parent}" for member in fetch.MEMBERS if "models" in member.target}
+    assert all((ROOT / model).is_dir() for model in fetched)
+    assert local == fetched | {f"data/models/{fetch.LARGE[1]}"}
