@@ -1,8 +1,10 @@
 """Tables and figures of the studies: a row or a dot a variant, beside the method as it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
-import pytest
+from llmesr import experiments
 from llmesr.report import studies
 
 
@@ -25,6 +27,7 @@ METRICS = frame(
         ("less", "tail_item", [0.1, 0.1]),
     ]
 )
+BOTH = pl.concat([METRICS, METRICS.with_columns(protocol=pl.lit("full"))])
 LABELS = {"full": "LLM-ESR", "less": "w/o something"}
 TESTS = pl.DataFrame(
     [
@@ -52,14 +55,10 @@ def test_one_seed_has_no_deviation():
     assert lines[3] == "| w/o something | 0.1500† | 0.1000 | – | – | -25.0% |"
 
 
-def test_a_table_and_a_figure_may_have_another_reference():
-    text = studies.table(METRICS, LABELS, TESTS, "sampled", "NDCG@10", "less")
-    assert text.splitlines()[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – | +100.0% |"
-    assert (
-        text.splitlines()[3] == "| w/o something | 0.1500 ± 0.0000 | 0.1000 ± 0.0000 | – | – |  |"
-    )  # tested against full
-    figure = studies.dots(METRICS, LABELS, "sampled", "NDCG@10", "less")
-    assert figure.axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.15)
+def test_a_table_may_have_another_reference():
+    lines = studies.table(METRICS, LABELS, TESTS, "sampled", "NDCG@10", "less").splitlines()
+    assert lines[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – | +100.0% |"
+    assert lines[3] == "| w/o something | 0.1500 ± 0.0000 | 0.1000 ± 0.0000 | – | – |  |"  # tested against full
 
 
 def test_a_second_comparison_has_a_mark_of_its_own():
@@ -78,38 +77,68 @@ def test_speeds_are_whole_texts():
     ]
 
 
-def test_dots_stand_at_the_means_and_the_line_at_the_full_model():
-    figure = studies.dots(METRICS, LABELS, "sampled", "NDCG@10")
-    overall, tail = figure.axes
-    assert [text.get_text() for text in overall.get_yticklabels()] == list(LABELS.values())
-    assert overall.lines[-1].get_xdata()[0] == pytest.approx(0.3)
-    assert tail.lines[-1].get_xdata()[0] == pytest.approx(0.1)
-    assert overall.get_xlabel() == "NDCG@10 (sampled)"
-
-
 def test_curves_run_over_the_numbers():
-    figure = studies.curves(METRICS, {"α": {"full": 0.1, "less": 0.01}}, "sampled", "NDCG@10")
-    overall = figure.axes[0]
-    np.testing.assert_allclose(overall.lines[0].get_xydata(), [[0.01, 0.15], [0.1, 0.3]])
-    assert overall.get_xlabel() == "α"
+    figure = studies.curves(BOTH, {"α": {"full": 0.1, "less": 0.01}}, "NDCG@10", "How much?")
+    assert [axis.get_title() for axis in figure.axes] == [
+        "all test cases, sampled ranking",
+        "tail items, sampled ranking",
+        "all test cases, full ranking",
+        "tail items, full ranking",
+    ]
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata(), [[0.01, 0.15], [0.1, 0.3]])
+    assert figure.axes[0].get_xlabel() == "α"
+    assert figure.axes[0].lines[-1].get_xdata()[0] == 0.1  # the default
+
+
+ABOUT = {"against": "full", "metric": "NDCG@10", "low": -0.03, "high": 0.01, "q": 0.2, "significant": False}
+SURE = {"low": 0.01, "high": 0.05, "q": 0.0004, "significant": True}
+COMPARED = pl.DataFrame(
+    [
+        {**ABOUT, "method": "less", "protocol": "sampled", "group": "overall", "difference": -0.01},
+        {**ABOUT, **SURE, "method": "less", "protocol": "sampled", "group": "tail_item", "difference": 0.03},
+        {**ABOUT, **SURE, "method": "less", "protocol": "full", "group": "overall", "difference": -0.03},
+        {**ABOUT, "method": "less", "protocol": "full", "group": "head_user", "difference": 9.0},
+        {**ABOUT, "method": "full", "against": "less", "protocol": "full", "group": "overall", "difference": 9.0},
+    ]
+)
 
 
 def test_differences_have_their_interval_and_say_which_way_they_go():
-    about = {"against": "full", "metric": "NDCG@10", "low": -0.03, "high": 0.01, "q": 0.2, "significant": False}
-    sure = {"low": 0.01, "high": 0.05, "q": 0.001, "significant": True}
-    tests = pl.DataFrame(
-        [
-            {**about, "method": "less", "protocol": "sampled", "group": "overall", "difference": -0.01},
-            {**about, **sure, "method": "less", "protocol": "sampled", "group": "tail_item", "difference": 0.03},
-            {**about, **sure, "method": "less", "protocol": "full", "group": "overall", "difference": -0.03},
-            {**about, "method": "less", "protocol": "full", "group": "head_user", "difference": 9.0},
-            {**about, "method": "full", "against": "less", "protocol": "full", "group": "overall", "difference": 9.0},
-        ]
-    )
-    assert studies.differences(tests, LABELS, "full", "NDCG@10").splitlines() == [
+    assert studies.differences(COMPARED, LABELS, "full", "NDCG@10").splitlines() == [
         "| Minus LLM-ESR | Overall, sampled ranking | Tail item, sampled ranking | Overall, full ranking "
         "| Tail item, full ranking |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| w/o something | -0.0100 [-0.0300, +0.0100], q = 0.200 – | +0.0300 [+0.0100, +0.0500], q = 0.001 ▲ "
-        "| -0.0300 [+0.0100, +0.0500], q = 0.001 ▼ | – |",
+        "| w/o something | – -0.010 [-0.030, +0.010], q = 0.200 | ▲ +0.030 [+0.010, +0.050], q < 0.001 "
+        "| ▼ -0.030 [+0.010, +0.050], q < 0.001 | – |",
     ]
+
+
+def test_a_forest_has_a_dot_a_difference_and_its_interval_as_a_bar():
+    figure = studies.forest(COMPARED, LABELS, "full", "NDCG@10", "What?")
+    overall, tail, full, tail_full = figure.axes
+    assert [text.get_text() for text in overall.get_yticklabels()] == ["w/o something"]  # the reference is the line
+    zero, bar, dot = overall.lines
+    assert zero.get_xdata()[0] == 0
+    assert list(bar.get_xdata()) == [-0.03, 0.01]
+    assert list(dot.get_xdata()) == [-0.01]
+    assert dot.get_markerfacecolor() == "white"  # not significant
+    assert tail.lines[2].get_markerfacecolor() != "white"
+    assert list(full.lines[2].get_xdata()) == [-0.03]
+    assert len(tail_full.lines) == 1  # nothing was compared there
+
+
+def test_a_report_writes_what_it_shows(root, tiny, data):
+    variant = experiments.Variant("w/o something", "llmesr", tiny)
+    study = experiments.Study("parts", "Which?", tiny, {"full": replace(variant, label="LLM-ESR"), "less": variant})
+    found = studies.Report(study, data, BOTH, COMPARED)
+    assert found.about == "Tiny shop, SASRec, 2 seeds"
+    assert found.labels("less") == {"less": "w/o something"}
+    folder = root / "results" / "tiny" / "parts"
+    found.forest("parts")
+    assert (folder / "parts.png").read_bytes()[:4] == b"\x89PNG"
+    assert found.tables() == (folder / "table.md").read_text().strip()
+    assert found.tables().startswith("**NDCG@10, sampled ranking: Tiny shop, SASRec, 2 seeds**\n\n| Variant |")
+    text = found.differences("full", "nobody")
+    assert text == (folder / "differences.md").read_text().strip()
+    assert text.count("**NDCG@10, minus LLM-ESR: Tiny shop, SASRec, 2 seeds**") == 1
+    assert found.write("page", "a", "", "b") == "a\n\nb"

@@ -1,5 +1,7 @@
-"""Tables and figures of the studies: LLM-ESR with one thing changed, beside LLM-ESR as it is."""
+"""What a lesson shows of a study: tables and figures of a method with one thing changed, beside the method as it is."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -7,13 +9,138 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from llmesr.report import BACKBONE_NAMES
-from llmesr.report.plotting import ACCENT, MARK, alone
+from llmesr import experiments, tiny
+from llmesr.evaluate.significance import compare
+from llmesr.experiments import FULL, Study
+from llmesr.paths import replacing, results
+from llmesr.prepare import dataset
+from llmesr.prepare.dataset import Dataset
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, PROTOCOLS, dataset_name
+from llmesr.report.plotting import ACCENT, MARK, PALETTE, alone, label, save
 from llmesr.report.tables import FLAG, SECOND_FLAG, over_seeds
+from llmesr.settings import Settings
 
-FULL = "full"
-"""What LLM-ESR as it is, is called among its variants."""
 COLUMNS = {"overall": "Overall", "tail_item": "Tail item", "head_item": "Head item", "tail_user": "Tail user"}
+GROUPS = {"overall": "all test cases", "tail_item": "tail items"}
+"""Those whose differences are shown."""
+
+
+# --- a study that was run ---
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study that was run, and what a lesson shows of it. Tables and figures go to `results/<dataset>/<study>/`.
+
+    Attributes:
+        study: its variants.
+        data: the dataset.
+        metrics: of the variants and of `full`, with the columns of `metrics.csv`.
+        tests: comparisons of the variants, as `compare` gives them.
+    """
+
+    study: Study
+    data: Dataset
+    metrics: pl.DataFrame
+    tests: pl.DataFrame
+
+    @property
+    def metric(self) -> str:
+        """What is shown, e.g. `NDCG@10`."""
+        return self.study.settings.report.metric
+
+    @property
+    def folder(self) -> Path:
+        """Where tables and figures go."""
+        return results(self.data.name, self.study.name)
+
+    @property
+    def about(self) -> str:
+        """Name dataset, backbone and seeds, as every table and figure must."""
+        backbone, seeds = BACKBONE_NAMES[self.metrics["backbone"][0]], self.metrics["seed"].n_unique()
+        return f"{dataset_name(self.data.name)}, {backbone}, {seeds} seed{'s' * (seeds > 1)}"
+
+    def labels(self, *names: str) -> dict[str, str]:
+        """Say what tables call the variants that there are, or those named, in the order of the study."""
+        return {name: text for name, text in self.study.labels().items() if not names or name in names}
+
+    def forest(self, file: str, labels: dict[str, str] | None = None, against: str = FULL) -> Figure:
+        """Draw how far variants are from one of them, and save it as `<file>.png`."""
+        figure = forest(
+            self.tests, labels or self.labels(), against, self.metric, f"{self.study.question}\n{self.about}"
+        )
+        save(figure, self.folder / f"{file}.png")
+        return figure
+
+    def curves(self, file: str, **keys: str) -> Figure:
+        """Draw the metric against settings (what the axis says → dotted key), and save it as `<file>.png`."""
+        axes = {axis.replace("_", " "): self.study.values(key) for axis, key in keys.items()}
+        figure = curves(self.metrics, axes, self.metric, f"{self.study.question}\n{self.about}")
+        save(figure, self.folder / f"{file}.png")
+        return figure
+
+    def encoders(self, file: str) -> Figure:
+        """Draw the metric by language model, a line a method, and save it as `<file>.png`.
+
+        Variants that change anything but the language model are left out.
+        """
+        base = self.study.settings.embed
+        shown = {
+            name: (METHOD_NAMES[variant.method], variant.settings.embed.encoder)
+            for name, variant in self.study.available.items()
+            if variant.settings.embed.model_copy(update={"encoder": base.encoder}) == base
+        }
+        figure = encoders(self.metrics, shown, self.metric, f"What is a language model worth?\n{self.about}")
+        save(figure, self.folder / f"{file}.png")
+        return figure
+
+    def tables(self, labels: dict[str, str] | None = None, against: str = FULL, second: str | None = None) -> str:
+        """Lay out the metric under both protocols, with what the dataset cannot have, and save it as `table.md`."""
+        parts = [
+            f"**{self.metric}, {title}: {self.about}**\n\n"
+            + table(self.metrics, labels or self.labels(), self.tests, protocol, self.metric, against, second)
+            for protocol, title in PROTOCOLS.items()
+        ]
+        return self.write("table", *parts, self.study.unavailable)
+
+    def differences(self, *against: str, labels: dict[str, str] | None = None) -> str:
+        """Lay out differences from one or several variants, a table each, and save them as `differences.md`."""
+        rows = labels or self.labels()
+        parts = [
+            f"**{self.metric}, minus {rows[one]}: {self.about}**\n\n{differences(self.tests, rows, one, self.metric)}"
+            for one in against or (FULL,)
+            if one in rows
+        ]
+        return self.write("differences", *parts)
+
+    def write(self, file: str, *parts: str) -> str:
+        """Save what is not empty of a page's parts as `<file>.md`, and return it."""
+        text = "\n\n".join(part for part in parts if part)
+        with replacing(self.folder / f"{file}.md") as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        return text
+
+
+def run(name: str, settings: Settings, against: tuple[str, ...] = (FULL,)) -> Report:
+    """Train and evaluate every variant of a study of `experiments.yaml`, and compare them.
+
+    Args:
+        name: of the study.
+        settings: of the dataset; of the tiny one, earlier stages are run if they are missing.
+        against: the variants that all others are compared with.
+    """
+    tiny.run(settings, until="retrieve")
+    data = dataset.load(settings.dataset)
+    return report(experiments.load(settings, data)[name], data, against)
+
+
+def report(study: Study, data: Dataset, against: tuple[str, ...] = (FULL,), **options: object) -> Report:
+    """Do the same with a study that was loaded, for which `experiments.run` takes options."""
+    found = experiments.run(study, data, **options)
+    return Report(study, data, found.metrics, compare(found.ranks, against=against))
+
+
+# --- tables ---
 
 
 def table(
@@ -47,36 +174,15 @@ def table(
     sure = tests.filter("significant", protocol=protocol, metric=metric)
     flagged = set(sure.select("method", "group", "against").iter_rows())
     lines = [f"| Variant | {' | '.join(COLUMNS.values())} | Change |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
-    for method, label in labels.items():
+    for method, name in labels.items():
         cells = []
         for group in COLUMNS:
             mean, spread = means.get((method, group), (None, ""))
             flags = FLAG * ((method, group, reference) in flagged) + SECOND_FLAG * ((method, group, second) in flagged)
             cells.append("–" if mean is None else f"{mean:.4f}{spread}{flags}")
         change = means[method, "overall"][0] / means[reference, "overall"][0] - 1
-        lines.append(f"| {label} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if method == reference else f'{change:+.1%}'} |")
     return "\n".join(lines)
-
-
-PROTOCOLS = {"sampled": "sampled ranking", "full": "full ranking"}
-
-
-def tables(
-    metrics: pl.DataFrame,
-    labels: dict[str, str],
-    tests: pl.DataFrame,
-    metric: str,
-    reference: str = FULL,
-    second: str | None = None,
-    note: str = "",
-) -> str:
-    """Lay out one metric under both protocols, a table each, and a note below."""
-    about = f"{metrics['dataset'][0]}, {BACKBONE_NAMES[metrics['backbone'][0]]}, {metrics['seed'].n_unique()} seeds"
-    parts = [
-        f"**{metric}, {title}: {about}**\n\n{table(metrics, labels, tests, protocol, metric, reference, second)}"
-        for protocol, title in PROTOCOLS.items()
-    ]
-    return "\n\n".join([*parts, *([note] if note else [])])
 
 
 def differences(tests: pl.DataFrame, labels: dict[str, str], against: str, metric: str) -> str:
@@ -91,16 +197,15 @@ def differences(tests: pl.DataFrame, labels: dict[str, str], against: str, metri
     Returns:
         a Markdown table; ▲ marks what is significantly better, ▼ what is worse, – what is neither.
     """
-    groups = {name: COLUMNS[name] for name in ("overall", "tail_item")}
-    columns = [(protocol, group) for protocol in PROTOCOLS for group in groups]
+    columns = [(protocol, group) for protocol in PROTOCOLS for group in GROUPS]
     kept = tests.filter(against=against, metric=metric)
     found = {(row["method"], row["protocol"], row["group"]): row for row in kept.iter_rows(named=True)}
-    titles = [f"{groups[group]}, {PROTOCOLS[protocol]}" for protocol, group in columns]
+    titles = [f"{COLUMNS[group]}, {PROTOCOLS[protocol]}" for protocol, group in columns]
     lines = [f"| Minus {labels[against]} | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for method, label in labels.items():
+    for method, name in labels.items():
         if any((method, *column) in found for column in columns):
             cells = [_difference(found.get((method, *column))) for column in columns]
-            lines.append(f"| {label} | {' | '.join(cells)} |")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -108,59 +213,109 @@ def _difference(row: dict[str, Any] | None) -> str:
     if row is None:
         return "–"
     mark = "–" if not row["significant"] else "▲" if row["difference"] > 0 else "▼"
-    return f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], q = {row['q']:.3f} {mark}"
+    q = "q < 0.001" if row["q"] < 0.001 else f"q = {row['q']:.3f}"
+    return f"{mark} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {q}"
 
 
 def speeds(texts_per_second: dict[str, float]) -> str:
     """Lay out what each variant's encoder costs: item prompts a second, the more the cheaper."""
     rows = [f"| {label} | {speed:,.0f} |" for label, speed in texts_per_second.items()]
-    return "\n".join(["| Variant | Texts a second |", "| --- | ---: |", *rows])
+    return "\n".join(["| Language model | Texts a second |", "| --- | ---: |", *rows])
 
 
-def dots(metrics: pl.DataFrame, labels: dict[str, str], protocol: str, metric: str, reference: str = FULL) -> Figure:
-    """Draw each variant as a dot, overall and on tail items; the bar is ± one standard deviation over seeds.
+# --- figures ---
 
-    The dashed line is the reference, by default LLM-ESR as it is.
+
+def forest(tests: pl.DataFrame, labels: dict[str, str], against: str, metric: str, title: str) -> Figure:
+    """Draw how far each variant is from one of them: a dot, and its 95 % interval over users.
+
+    A row of panels a protocol, a column for all test cases and one for those of tail items. A full dot is a
+    significant difference.
+
+    Args:
+        tests: comparisons with that one, as `compare` gives them.
+        labels: what each variant is called, in the order of the rows.
+        against: the variant, or `full`, that the others are compared with.
+        metric: e.g. `NDCG@10`.
+        title: what the figure shows, of which data.
     """
-    kept = metrics.filter(protocol=protocol, metric=metric).with_columns(pl.col("method").replace(labels))
+    kept = tests.filter(against=against, metric=metric)
+    rows = {name: text for name, text in labels.items() if name in set(kept["method"])}
+    places = {name: len(rows) - 1 - i for i, name in enumerate(rows)}  # the first one on top
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        height = 1.2 + 0.42 * len(labels)
-        figure, axes = plt.subplots(1, 2, figsize=(11, height), sharey=True, layout="constrained")
-        for axis, (group, title) in zip(axes, (("overall", "Overall"), ("tail_item", "Tail items")), strict=True):
-            rows = kept.filter(group=group)
-            sns.pointplot(
-                rows.to_pandas(), x="value", y="method", order=list(labels.values()), errorbar="sd",
-                linestyle="none", color=ACCENT, err_kws={"linewidth": 1.4}, ax=axis,
-            )  # fmt: skip
-            axis.axvline(rows.filter(method=labels[reference])["value"].mean(), color=MARK, linestyle="--")
-            axis.set(xlabel=f"{metric} ({protocol})", ylabel="", title=title)
-            axis.locator_params(axis="x", nbins=6)  # more would touch each other
+        figure, panels = plt.subplots(
+            2, 2, figsize=(10, 2.6 + 0.6 * len(rows)), sharey=True, sharex="row", layout="constrained"
+        )
+        for axes, (protocol, ranking) in zip(panels, PROTOCOLS.items(), strict=True):
+            for axis, (group, name) in zip(axes, GROUPS.items(), strict=True):
+                axis.axvline(0, color=MARK, linestyle="--")
+                for row in kept.filter(pl.col("method").is_in(list(rows)), protocol=protocol, group=group).to_dicts():
+                    place, sure = places[row["method"]], row["significant"]
+                    axis.plot([row["low"], row["high"]], [place, place], color=ACCENT, linewidth=1.6)
+                    axis.plot(row["difference"], place, "o", color=ACCENT, markerfacecolor=ACCENT if sure else "white")
+                axis.set(title=f"{name}, {ranking}", xlabel=f"{metric} minus {labels[against]}")
+                axis.set_yticks(list(places.values()), [label(text) for text in rows.values()])
+                axis.set_ylim(-0.6, len(rows) - 0.4)
+                axis.locator_params(axis="x", nbins=5)  # more would touch each other
+        figure.suptitle(f"{title}. Bars: 95 % interval over users; full dots: significant")
     return alone(figure)
 
 
-def curves(metrics: pl.DataFrame, axes_of: dict[str, dict[str, float]], protocol: str, metric: str) -> Figure:
-    """Draw the metric against a number that the variants change: a row of panels for each such number.
+def encoders(metrics: pl.DataFrame, variants: dict[str, tuple[str, str]], metric: str, title: str) -> Figure:
+    """Draw the metric by language model: a line a method, a panel a protocol and group.
+
+    Args:
+        metrics: of the variants.
+        variants: name → its method and its language model.
+        metric: e.g. `NDCG@10`.
+        title: what the figure shows, of which data.
+    """
+    known = metrics.filter(pl.col("method").is_in(list(variants)), metric=metric).with_columns(
+        pl.col("method").replace({name: method for name, (method, _) in variants.items()}).alias("Method"),
+        pl.col("method").replace({name: encoder for name, (_, encoder) in variants.items()}).alias("encoder"),
+    )
+    order = list(dict.fromkeys(encoder for _, encoder in variants.values()))
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+        figure, panels = plt.subplots(2, 2, figsize=(10, 6.5), sharex=True, layout="constrained")
+        for axes, (protocol, ranking) in zip(panels, PROTOCOLS.items(), strict=True):
+            for axis, (group, of) in zip(axes, GROUPS.items(), strict=True):
+                sns.pointplot(
+                    known.filter(protocol=protocol, group=group).to_pandas(), x="encoder", y="value", hue="Method",
+                    order=order, errorbar="sd", palette=PALETTE, err_kws={"linewidth": 1.4}, ax=axis,
+                )  # fmt: skip
+                handles, names = axis.get_legend_handles_labels()
+                axis.get_legend().remove()
+                axis.set(title=f"{of}, {ranking}", xlabel="", ylabel=metric)
+        figure.legend(handles, names, loc="outside lower center", ncol=len(names), frameon=False)
+        figure.suptitle(f"{title}. Bars: ± one standard deviation over seeds")
+    return alone(figure)
+
+
+def curves(metrics: pl.DataFrame, axes_of: dict[str, dict[str, float]], metric: str, title: str) -> Figure:
+    """Draw the metric against a number that the variants change: a row of panels a number and protocol.
 
     Args:
         metrics: of the variants and of `full`.
         axes_of: the number's name → each variant's value of it.
-        protocol: `sampled` or `full`.
         metric: e.g. `NDCG@10`.
+        title: what the figure shows, of which data.
     """
-    kept = metrics.filter(protocol=protocol, metric=metric)
-    groups = (("overall", "Overall"), ("tail_item", "Tail items"))
+    kept = metrics.filter(metric=metric)
+    rows = [(name, protocol) for name in axes_of for protocol in PROTOCOLS]
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, panels = plt.subplots(
-            len(axes_of), 2, figsize=(11, 3.4 * len(axes_of)), squeeze=False, layout="constrained"
-        )
-        for row, (name, values) in zip(panels, axes_of.items(), strict=True):
-            known = kept.filter(pl.col("method").is_in(list(values)))
+        figure, panels = plt.subplots(len(rows), 2, figsize=(10, 2.9 * len(rows)), squeeze=False, layout="constrained")
+        for axes, (name, protocol) in zip(panels, rows, strict=True):
+            values = axes_of[name]
+            known = kept.filter(pl.col("method").is_in(list(values)), protocol=protocol)
             known = known.with_columns(pl.col("method").replace_strict(values, return_dtype=pl.Float64).alias("x"))
-            for axis, (group, title) in zip(row, groups, strict=True):
-                rows = known.filter(group=group).to_pandas()
-                sns.lineplot(rows, x="x", y="value", errorbar="sd", err_style="bars", marker="o", color=ACCENT, ax=axis)
+            for axis, (group, of) in zip(axes, GROUPS.items(), strict=True):
+                points = known.filter(group=group).to_pandas()
+                sns.lineplot(
+                    points, x="x", y="value", errorbar="sd", err_style="bars", marker="o", color=ACCENT, ax=axis
+                )
                 axis.axvline(values[FULL], color=MARK, linestyle="--")
-                axis.set(xscale="log", xlabel=name, ylabel=f"{metric} ({protocol})", title=title)
+                axis.set(xscale="log", xlabel=name, ylabel=metric, title=f"{of}, {PROTOCOLS[protocol]}")
                 axis.set_xticks(sorted(values.values()), [f"{value:g}" for value in sorted(values.values())])
                 axis.minorticks_off()
+        figure.suptitle(f"{title}. Bars: ± one standard deviation over seeds; dashed: the default")
     return alone(figure)

@@ -14,13 +14,12 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.evaluate.references import UNTRAINED
 from llmesr.paths import ROOT, replacing, results, shown
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, published
+from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, published
 
 PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
-DATASETS = {"complete-journey": "Complete Journey", "movielens-100k": "MovieLens-100K"}
+DATASETS = ("complete-journey", "movielens-100k")
 """Those of the table of datasets."""
 METRIC = "NDCG@10"
-PROTOCOLS = {"sampled": "sampled ranking", "full": "full ranking"}
 CARD = {
     "users": "Users",
     "items": "Items",
@@ -35,9 +34,11 @@ MARK = re.compile(r"<!-- results: (?P<name>.*?) -->.*?<!-- end -->", re.DOTALL)
 def datasets() -> str:
     """Lay out the dataset cards, a row a dataset."""
     rows = []
-    for name, title in DATASETS.items():
+    for name in DATASETS:
         card = json.loads((results(name, "prepare") / "card.json").read_text(encoding="utf-8"))
-        rows.append([title, *(f"{card[key]:.0%}" if "under" in key else f"{card[key]:,}" for key in CARD)])
+        rows.append(
+            [DATASET_NAMES[name], *(f"{card[key]:.0%}" if "under" in key else f"{card[key]:,}" for key in CARD)]
+        )
     return _table(["Dataset", *CARD.values()], rows)
 
 
