@@ -17,6 +17,8 @@ ONE_RUN = {
     "matrix.backbones": ["sasrec"],
     "matrix.methods": ["base"],
     "matrix.seeds": [1],
+    "recommend.methods": ["base"],
+    "recommend.seed": 1,
 }
 
 
@@ -54,7 +56,7 @@ def computed(root, embeddings, monkeypatch):
 def test_a_lesson_computes_what_it_needs_in_order_and_no_more(settings_of, computed, until):
     pipeline.run(settings_of(), until)
     assert [call for call in computed if call in pipeline.STAGES] == list(pipeline.NEEDS[until])
-    assert computed[-1] == ("sasrec-base-1" if until == "evaluate" else until)
+    assert computed[-1] == ("sasrec-base-1" if until in ("evaluate", "recommend") else until)
 
 
 def test_what_is_there_is_not_computed_again(settings_of, computed):

@@ -17,7 +17,7 @@ from llmesr.runs.inputs import model_inputs
 from llmesr.settings import Settings
 
 TINY = "tiny"
-Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities"]
+Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities", "recommend"]
 
 
 def run(settings: Settings, until: Stage) -> None:
@@ -51,7 +51,7 @@ def start(settings: Settings) -> None:
     noted, current = artifact(TINY, "settings.json"), settings.model_dump_json().encode()
     if noted.exists() and noted.read_bytes() == current:
         return
-    for stage in (*STAGES, "train", "recommend"):  # which raw files there are does not depend on settings
+    for stage in (*STAGES, "train"):  # which raw files there are does not depend on settings
         shutil.rmtree(artifact(TINY, stage), ignore_errors=True)
     shutil.rmtree(results(TINY), ignore_errors=True)
     with replacing(noted) as temporary:
@@ -81,12 +81,19 @@ def _modalities(settings: Settings) -> None:
     modalities.run(settings, dataset.load(TINY))
 
 
+def _recommend(settings: Settings) -> None:
+    from llmesr import recommend
+
+    recommend.run(settings, dataset.load(TINY), model_inputs(embed.load(TINY), retrieve.load(TINY)))
+
+
 STAGES: dict[str, tuple[str, Callable[[Settings], object]]] = {
     "prepare": ("card.json", prepare.run),
     "embed": ("embeddings.safetensors", _embed),
     "retrieve": ("neighbours.safetensors", _retrieve),
     "modalities": ("coverage.parquet", _modalities),
     "evaluate": ("ranks.parquet", _evaluate),
+    "recommend": ("lists.parquet", _recommend),
 }
 """The last file that each stage writes, and what runs it."""
 NEEDS: dict[Stage, tuple[str, ...]] = {
@@ -95,4 +102,5 @@ NEEDS: dict[Stage, tuple[str, ...]] = {
     "retrieve": ("prepare", "embed", "retrieve"),
     "modalities": ("prepare", "embed", "retrieve", "modalities"),
     "evaluate": ("prepare", "embed", "retrieve", "evaluate"),
+    "recommend": ("prepare", "embed", "retrieve", "recommend"),
 }

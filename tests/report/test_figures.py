@@ -1,9 +1,10 @@
 """Figures show what the frames hold, the same bytes each time."""
 
+import numpy as np
 import polars as pl
 import pytest
 from llmesr.report import figures
-from llmesr.report.plots.prepare import distributions
+from llmesr.report.plots.prepare import distributions, lorenz
 from llmesr.report.plotting import PALETTE, save
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
@@ -61,7 +62,13 @@ def test_a_figure_is_not_shown_twice(figure):
 @pytest.mark.slow
 def test_the_same_figure_has_the_same_bytes(tmp_path, data):
     def drawn(name):
-        save(distributions(data.users, data.items, data.card), tmp_path / name)
+        save(distributions(data.users, data.items, data.card, "tiny"), tmp_path / name)
         return (tmp_path / name).read_bytes()
 
     assert drawn("a.png") == drawn("b.png")
+
+
+def test_the_lorenz_curve_by_hand():
+    items, interactions = lorenz(np.array([6, 1, 3]))
+    np.testing.assert_allclose(items, [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(interactions, [0, 0.1, 0.4, 1])
