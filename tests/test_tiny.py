@@ -73,13 +73,23 @@ def test_a_stage_that_was_interrupted_is_computed_again(settings_of, computed):
 
 
 @pytest.mark.slow
-def test_what_other_settings_left_is_computed_anew(settings_of, computed):
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"prepare.negatives": 10}, ["prepare", "embed", "retrieve", "evaluate", "sasrec-base-1"]),
+        ({"retrieve.neighbours": 7}, ["retrieve", "evaluate", "sasrec-base-1"]),
+        ({"train.learning_rate": 0.01}, ["evaluate", "sasrec-base-1"]),
+        ({"recommend.k": 3, "report.metric": "HR@10"}, []),
+    ],
+)
+def test_what_other_settings_of_a_stage_left_is_computed_anew_and_no_more(settings_of, computed, changes, anew):
     pipeline.run(settings_of(), "evaluate")
-    other = settings_of({"model.dropout": 0.1})
-    pipeline.run(other, "retrieve")
-    assert not (results("tiny", "evaluate") / "metrics.csv").exists()
+    computed.clear()
+    other = settings_of(changes)
+    pipeline.start(other)
+    assert (results("tiny", "evaluate") / "metrics.csv").exists() == (not anew)
     pipeline.run(other, "evaluate")
-    assert computed == ["prepare", "embed", "retrieve", "evaluate", "sasrec-base-1"] * 2
+    assert computed == anew
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
 """Open any lesson by itself: what the tiny dataset needs from earlier stages is computed on the spot.
 
-What was computed under other settings is deleted first. For every other dataset the earlier stages must have run; if
-not, what loads their output says which command to run.
+What was computed under other settings of its stage is deleted first. For every other dataset the earlier stages must
+have run; if not, what loads their output says which command to run.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from typing import Literal
@@ -31,31 +32,31 @@ def run(settings: Settings, until: Stage) -> None:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         start(settings)
-        fill(settings, until)
-
-
-def fill(settings: Settings, until: Stage) -> None:
-    """Run the stages of the tiny dataset that are missing, up to one of them, and delete nothing."""
-    if settings.dataset != TINY:
-        return
-    for stage in NEEDS[until]:
-        output, compute = STAGES[stage]
-        if not (artifact(TINY, stage) / output).exists():
-            compute(settings)
+        for stage in NEEDS[until]:
+            output, compute = STAGES[stage]
+            if not (artifact(TINY, stage) / output).exists():
+                compute(settings)
 
 
 def start(settings: Settings) -> None:
-    """Delete what the tiny dataset's lessons left if they ran under other settings; other datasets are DVC's."""
+    """Delete what stages of the tiny dataset made under other settings of theirs; other datasets are DVC's."""
     if settings.dataset != TINY:
         return
-    noted, current = artifact(TINY, "settings.json"), settings.model_dump_json().encode()
-    if noted.exists() and noted.read_bytes() == current:
-        return
-    for stage in (*STAGES, "train"):  # which raw files there are does not depend on settings
-        shutil.rmtree(artifact(TINY, stage), ignore_errors=True)
-    shutil.rmtree(results(TINY), ignore_errors=True)
-    with replacing(noted) as temporary:
-        temporary.write_bytes(current)
+    file = artifact(TINY, "settings.json")
+    noted = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    current = {stage: _settings_of(stage, settings) for stage in STAGES}
+    for stage in STAGES:
+        if noted.get(stage) != current[stage]:
+            shutil.rmtree(artifact(TINY, stage), ignore_errors=True)
+            shutil.rmtree(results(TINY, stage), ignore_errors=True)
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(current, indent=1), encoding="utf-8")
+
+
+def _settings_of(stage: Stage, settings: Settings) -> str:
+    """Write down all settings that a stage and those before it depend on."""
+    sections = {name for needed in NEEDS[stage] for name in SECTIONS[needed]}
+    return settings.model_dump_json(include=sections)
 
 
 def _embed(settings: Settings) -> None:
@@ -87,7 +88,7 @@ def _recommend(settings: Settings) -> None:
     recommend.run(settings, dataset.load(TINY), model_inputs(embed.load(TINY), retrieve.load(TINY)))
 
 
-STAGES: dict[str, tuple[str, Callable[[Settings], object]]] = {
+STAGES: dict[Stage, tuple[str, Callable[[Settings], object]]] = {
     "prepare": ("card.json", prepare.run),
     "embed": ("embeddings.safetensors", _embed),
     "retrieve": ("neighbours.safetensors", _retrieve),
@@ -104,3 +105,12 @@ NEEDS: dict[Stage, tuple[str, ...]] = {
     "evaluate": ("prepare", "embed", "retrieve", "evaluate"),
     "recommend": ("prepare", "embed", "retrieve", "recommend"),
 }
+SECTIONS: dict[Stage, tuple[str, ...]] = {
+    "prepare": ("datasets", "prepare"),
+    "embed": ("embed", "model"),
+    "retrieve": ("retrieve",),
+    "modalities": ("modalities", "ugc"),
+    "evaluate": ("backbones", "methods", "matrix", "train", "evaluate"),
+    "recommend": ("backbones", "methods", "train", "recommend"),
+}
+"""The settings that each stage reads."""

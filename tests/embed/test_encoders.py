@@ -444,8 +444,8 @@ def test_a_revision_is_another_encoder_for_the_cache(root, endpoint, tiny):
         {"embed.encoders.mine": endpoint.model_dump(), "embed.encoder": "mine", "embed.normalize": False}
     )
     for settings in (mine, mine, mine.changed({"embed.encoders.mine.revision": "of May"})):
-        embed.encode(["a"], settings)
-    assert len(Endpoint.requests) == 2
+        embed.encode(["of May"], settings)
+    assert [request["input"] for request in Endpoint.requests].count(["of May"]) == 2
 
 
 def test_endpoint_serves_a_whole_stage(endpoint, data, tiny):

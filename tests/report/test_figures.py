@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from llmesr.report import figures
+from llmesr.report.plots import long_tail as figures
 from llmesr.report.plots.prepare import distributions, lorenz
 from llmesr.report.plotting import PALETTE, save
 from matplotlib import pyplot as plt

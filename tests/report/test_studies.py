@@ -43,6 +43,9 @@ TESTS = pl.DataFrame(
 )
 
 
+COMPARED = TESTS.with_columns(difference=-0.2, low=-0.3, high=-0.1, q=0.01)
+
+
 def test_table_of_variants_by_hand():
     lines = studies.table(METRICS, LABELS, TESTS, "sampled", "NDCG@10").splitlines()
     assert lines[2] == "| LLM-ESR | 0.3000 ± 0.1414 | 0.1000 ± 0.0000 | – | – |  |"
@@ -88,43 +91,6 @@ def test_curves_run_over_the_numbers():
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata(), [[0.01, 0.15], [0.1, 0.3]])
     assert figure.axes[0].get_xlabel() == "α"
     assert figure.axes[0].lines[-1].get_xdata()[0] == 0.1  # the default
-
-
-ABOUT = {"against": "full", "metric": "NDCG@10", "low": -0.03, "high": 0.01, "q": 0.2, "significant": False}
-SURE = {"low": 0.01, "high": 0.05, "q": 0.0004, "significant": True}
-COMPARED = pl.DataFrame(
-    [
-        {**ABOUT, "method": "less", "protocol": "sampled", "group": "overall", "difference": -0.01},
-        {**ABOUT, **SURE, "method": "less", "protocol": "sampled", "group": "tail_item", "difference": 0.03},
-        {**ABOUT, **SURE, "method": "less", "protocol": "full", "group": "overall", "difference": -0.03},
-        {**ABOUT, "method": "less", "protocol": "full", "group": "head_user", "difference": 9.0},
-        {**ABOUT, "method": "full", "against": "less", "protocol": "full", "group": "overall", "difference": 9.0},
-    ]
-)
-
-
-def test_differences_have_their_interval_and_say_which_way_they_go():
-    assert studies.differences(COMPARED, LABELS, "full", "NDCG@10").splitlines() == [
-        "| Minus LLM-ESR | Overall, sampled ranking | Tail item, sampled ranking | Overall, full ranking "
-        "| Tail item, full ranking |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        "| w/o something | – -0.010 [-0.030, +0.010], q = 0.200 | ▲ +0.030 [+0.010, +0.050], q < 0.001 "
-        "| ▼ -0.030 [+0.010, +0.050], q < 0.001 | – |",
-    ]
-
-
-def test_a_forest_has_a_dot_a_difference_and_its_interval_as_a_bar():
-    figure = studies.forest(COMPARED, LABELS, "full", "NDCG@10", "What?")
-    overall, tail, full, tail_full = figure.axes
-    assert [text.get_text() for text in overall.get_yticklabels()] == ["w/o something"]  # the reference is the line
-    zero, bar, dot = overall.lines
-    assert zero.get_xdata()[0] == 0
-    assert list(bar.get_xdata()) == [-0.03, 0.01]
-    assert list(dot.get_xdata()) == [-0.01]
-    assert dot.get_markerfacecolor() == "white"  # not significant
-    assert tail.lines[2].get_markerfacecolor() != "white"
-    assert list(full.lines[2].get_xdata()) == [-0.03]
-    assert len(tail_full.lines) == 1  # nothing was compared there
 
 
 def test_a_report_writes_what_it_shows(root, tiny, data):

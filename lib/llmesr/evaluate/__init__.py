@@ -131,7 +131,8 @@ def frames(ranked: list[Ranked], split: TestSplit, data: Dataset, settings: Sett
     """Lay out ranks as tidy frames, in the order of the runs."""
     measured, times, by_user = [], [], []
     grouped = families(split.targets, data)
-    cases = {"user": split.targets.users, "item_group": grouped["item"], "user_group": grouped["user"]}
+    cases = {"user": split.targets.users, "item": split.targets.items}
+    cases |= {"item_group": grouped["item"], "user_group": grouped["user"]}
     for one in ranked:
         run = {"backbone": one.backbone, "method": one.method, "seed": one.seed}
         times += [{"dataset": data.name, **run, **row} for row in _timings(one.costs)]

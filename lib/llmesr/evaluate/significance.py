@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, ttest_rel
 
 from llmesr.metrics import METRICS
 
-AGAINST = ("base", "llmesr")
+AGAINST = ("base", "llmesr", "dualmatch")
 """The methods that all others are compared with."""
 LEVEL = 0.05
 """Of the false discovery rate, and 1 minus the confidence of the intervals."""

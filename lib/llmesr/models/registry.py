@@ -19,6 +19,7 @@ from llmesr.models.methods.multiview import MultiView
 from llmesr.models.methods.rlmrec import RLMRecCon, RLMRecGen
 from llmesr.models.methods.unisrec import UniSRec
 from llmesr.models.methods.whitenrec import WhitenRec
+from llmesr.models.named import by_name
 
 _ALL: list[type[Method]] = [
     BackboneOnly,
@@ -39,4 +40,4 @@ _ALL: list[type[Method]] = [
     MultiView,
 ]
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in _ALL}
+METHODS: dict[str, type[Method]] = by_name(_ALL)

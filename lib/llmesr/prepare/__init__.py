@@ -71,7 +71,7 @@ def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str
             f"{shown(settings.folder)}: no user has the {need[settings.prepare.split]} that the split "
             f"'{settings.prepare.split}' needs: get more data, or change 'prepare.split'"
         )
-    texts, kept_texts = written(raw, interactions, items, split)
+    texts, kept_texts = usable_texts(raw, interactions, items, split)
     users, items, thresholds = label(split, users, items, settings)
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
     card = {"name": settings.dataset, **describe(users, items, totals, thresholds), **kept_texts}
@@ -108,7 +108,7 @@ def number(interactions: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFram
     return numbered.select(as_int, "user_id", "timestamp"), users, known
 
 
-def written(
+def usable_texts(
     raw: Raw, interactions: pl.DataFrame, items: pl.DataFrame, split: Split
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """Keep of what users wrote what may be used; and for the card, how much was left after each step."""

@@ -20,7 +20,7 @@ class Targets:
     Attributes:
         users: (n,) user rows 0 … U - 1.
         items: (n,) the held-out item.
-        negatives: (n, 100) items that the user never touched; 0 where there are too few.
+        negatives: (n, K) items that the user never touched; 0 where there are too few.
     """
 
     users: np.ndarray

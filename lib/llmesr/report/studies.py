@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import polars as pl
@@ -15,14 +14,13 @@ from llmesr.experiments import FULL, Study
 from llmesr.paths import replacing, results
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, PROTOCOLS, dataset_name
-from llmesr.report.plotting import ACCENT, MARK, PALETTE, alone, label, save
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, PROTOCOLS, dataset_name, differences
+from llmesr.report.differences import GROUPS
+from llmesr.report.plotting import ACCENT, MARK, PALETTE, alone, save
 from llmesr.report.tables import FLAG, SECOND_FLAG, over_seeds
 from llmesr.settings import Settings
 
 COLUMNS = {"overall": "Overall", "tail_item": "Tail item", "head_item": "Head item", "tail_user": "Tail user"}
-GROUPS = {"overall": "all test cases", "tail_item": "tail items"}
-"""Those whose differences are shown."""
 
 
 # --- a study that was run ---
@@ -66,9 +64,9 @@ class Report:
 
     def forest(self, file: str, labels: dict[str, str] | None = None, against: str = FULL) -> Figure:
         """Draw how far variants are from one of them, and save it as `<file>.png`."""
-        figure = forest(
-            self.tests, labels or self.labels(), against, self.metric, f"{self.study.question}\n{self.about}"
-        )
+        rows = differences.against(self.tests, labels or self.labels(), against, self.metric)
+        what = f"{self.metric} minus {self.labels()[against]}"
+        figure = differences.forest(rows, f"{self.study.question}\n{self.about}", what)
         save(figure, self.folder / f"{file}.png")
         return figure
 
@@ -106,11 +104,12 @@ class Report:
     def differences(self, *against: str, labels: dict[str, str] | None = None) -> str:
         """Lay out differences from one or several variants, a table each, and save them as `differences.md`."""
         rows = labels or self.labels()
-        parts = [
-            f"**{self.metric}, minus {rows[one]}: {self.about}**\n\n{differences(self.tests, rows, one, self.metric)}"
-            for one in against or (FULL,)
-            if one in rows
-        ]
+        parts = []
+        for one in against or (FULL,):
+            if one in rows:
+                found = differences.against(self.tests, rows, one, self.metric)
+                head = f"**{self.metric}, minus {rows[one]}: {self.about}**"
+                parts.append(f"{head}\n\n{differences.table(found, f'Minus {rows[one]}')}")
         return self.write("differences", *parts)
 
     def write(self, file: str, *parts: str) -> str:
@@ -185,38 +184,6 @@ def table(
     return "\n".join(lines)
 
 
-def differences(tests: pl.DataFrame, labels: dict[str, str], against: str, metric: str) -> str:
-    """Lay out how far each variant is from one of them, under both protocols: difference, 95 % interval, q.
-
-    Args:
-        tests: comparisons with that one, as `compare` gives them.
-        labels: what each variant is called, in the order of the rows.
-        against: the variant, or `full`, that the others are compared with.
-        metric: e.g. `NDCG@10`.
-
-    Returns:
-        a Markdown table; ▲ marks what is significantly better, ▼ what is worse, – what is neither.
-    """
-    columns = [(protocol, group) for protocol in PROTOCOLS for group in GROUPS]
-    kept = tests.filter(against=against, metric=metric)
-    found = {(row["method"], row["protocol"], row["group"]): row for row in kept.iter_rows(named=True)}
-    titles = [f"{COLUMNS[group]}, {PROTOCOLS[protocol]}" for protocol, group in columns]
-    lines = [f"| Minus {labels[against]} | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for method, name in labels.items():
-        if any((method, *column) in found for column in columns):
-            cells = [_difference(found.get((method, *column))) for column in columns]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _difference(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "–"
-    mark = "–" if not row["significant"] else "▲" if row["difference"] > 0 else "▼"
-    q = "q < 0.001" if row["q"] < 0.001 else f"q = {row['q']:.3f}"
-    return f"{mark} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {q}"
-
-
 def speeds(texts_per_second: dict[str, float]) -> str:
     """Lay out what each variant's encoder costs: item prompts a second, the more the cheaper."""
     rows = [f"| {label} | {speed:,.0f} |" for label, speed in texts_per_second.items()]
@@ -224,41 +191,6 @@ def speeds(texts_per_second: dict[str, float]) -> str:
 
 
 # --- figures ---
-
-
-def forest(tests: pl.DataFrame, labels: dict[str, str], against: str, metric: str, title: str) -> Figure:
-    """Draw how far each variant is from one of them: a dot, and its 95 % interval over users.
-
-    A row of panels a protocol, a column for all test cases and one for those of tail items. A full dot is a
-    significant difference.
-
-    Args:
-        tests: comparisons with that one, as `compare` gives them.
-        labels: what each variant is called, in the order of the rows.
-        against: the variant, or `full`, that the others are compared with.
-        metric: e.g. `NDCG@10`.
-        title: what the figure shows, of which data.
-    """
-    kept = tests.filter(against=against, metric=metric)
-    rows = {name: text for name, text in labels.items() if name in set(kept["method"])}
-    places = {name: len(rows) - 1 - i for i, name in enumerate(rows)}  # the first one on top
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, panels = plt.subplots(
-            2, 2, figsize=(10, 2.6 + 0.6 * len(rows)), sharey=True, sharex="row", layout="constrained"
-        )
-        for axes, (protocol, ranking) in zip(panels, PROTOCOLS.items(), strict=True):
-            for axis, (group, name) in zip(axes, GROUPS.items(), strict=True):
-                axis.axvline(0, color=MARK, linestyle="--")
-                for row in kept.filter(pl.col("method").is_in(list(rows)), protocol=protocol, group=group).to_dicts():
-                    place, sure = places[row["method"]], row["significant"]
-                    axis.plot([row["low"], row["high"]], [place, place], color=ACCENT, linewidth=1.6)
-                    axis.plot(row["difference"], place, "o", color=ACCENT, markerfacecolor=ACCENT if sure else "white")
-                axis.set(title=f"{name}, {ranking}", xlabel=f"{metric} minus {labels[against]}")
-                axis.set_yticks(list(places.values()), [label(text) for text in rows.values()])
-                axis.set_ylim(-0.6, len(rows) - 0.4)
-                axis.locator_params(axis="x", nbins=5)  # more would touch each other
-        figure.suptitle(f"{title}. Bars: 95 % interval over users; full dots: significant")
-    return alone(figure)
 
 
 def encoders(metrics: pl.DataFrame, variants: dict[str, tuple[str, str]], metric: str, title: str) -> Figure:

@@ -30,7 +30,7 @@ def main() -> None:
         ):
             if name not in known:
                 raise InputError(f"'{name}' is not among '{key}': {', '.join(known)}")
-        tiny.fill(settings, "retrieve")
+        tiny.run(settings, until="retrieve")
         data = dataset.load(settings.dataset)
         inputs = model_inputs(embed.load(data.name), retrieve.load(data.name))
         run = Run(settings, arguments.backbone, arguments.method, arguments.seed, data, inputs)

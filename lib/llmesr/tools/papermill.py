@@ -22,6 +22,11 @@ def main(arguments: list[str]) -> None:
     Args:
         arguments: the notebook, where its executed copy goes, and papermill's options.
     """
+    if len(arguments) < 2 or arguments[0].startswith("-"):
+        sys.exit(
+            "usage: python -m llmesr.tools.papermill IN.ipynb OUT.ipynb [-r PARAMETER VALUE …], for example\n"
+            "python -m llmesr.tools.papermill notebooks/06_overall.ipynb runs/tiny/06_overall.ipynb"
+        )
     source, target = (Path(name) for name in arguments[:2])
     known = papermill.inspect_notebook(str(source))
     given = [name for option, name in pairwise(arguments) if option in ("-p", "-r")]

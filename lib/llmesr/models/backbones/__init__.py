@@ -4,5 +4,6 @@ from llmesr.models.backbones.base import Backbone
 from llmesr.models.backbones.bert4rec import BERT4Rec
 from llmesr.models.backbones.gru4rec import GRU4Rec
 from llmesr.models.backbones.sasrec import SASRec
+from llmesr.models.named import by_name
 
-BACKBONES: dict[str, type[Backbone]] = {backbone.name: backbone for backbone in (GRU4Rec, BERT4Rec, SASRec)}
+BACKBONES: dict[str, type[Backbone]] = by_name([GRU4Rec, BERT4Rec, SASRec])
