@@ -8,7 +8,6 @@ from helpers import ROOT
 from llmesr.errors import InputError
 from llmesr.paths import results
 from llmesr.report import paper
-from matplotlib.figure import Figure
 
 
 def frame(rows):
@@ -46,7 +45,19 @@ def test_published_figures_are_those_of_the_paper():
     assert "| Liu et al. 2024 | yelp | SASRec | LLM-ESR | +17.0% | +70.7% |" in lines
     assert "| Liu et al. 2024 | yelp | SASRec | CITIES | (-1.6%) | (+41.4%) |" in lines  # not verified
     assert "| Liu et al. 2024 | yelp | GRU4Rec | LLM-ESR | (+24.1%) | (+439.0%) |" in lines  # nor its row of the base
-    assert isinstance(paper.bars(theirs, theirs, "llmesr"), Figure)
+
+
+def test_dumbbells_reach_from_the_backbone_alone_to_the_method_and_are_pale_if_not_verified():
+    theirs = paper.published().filter(source=paper.PAPER)
+    ours = frame([("base", "overall", [0.2, 0.4]), ("llmesr", "overall", [0.5])])
+    overall, tail = paper.dumbbells(theirs, ours, "llmesr", "NDCG@10").axes
+    rows = {text.get_text(): place for place, text in zip(overall.get_yticks(), overall.get_yticklabels(), strict=True)}
+    lines = {line.get_ydata()[0]: line for line in overall.lines if len(line.get_xdata()) == 2}
+    assert list(lines[rows["paper: yelp, SASRec"]].get_xdata()) == [0.3597, 0.4208]
+    assert lines[rows["paper: yelp, SASRec"]].get_alpha() == 1
+    assert lines[rows["paper: yelp, GRU4Rec"]].get_alpha() < 1
+    assert list(lines[rows["here: d, SASRec"]].get_xdata()) == pytest.approx([0.3, 0.5])
+    assert rows["here: d, SASRec"] not in {line.get_ydata()[0] for line in tail.lines}  # not measured
 
 
 def test_the_same_dataset_stands_beside_the_papers_values():

@@ -11,7 +11,8 @@ from llmesr.errors import InputError
 from llmesr.tools import docs
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-PIPELINE = [lesson for lesson in LESSONS if int(lesson[:2]) <= docs.LAST_OF_PIPELINE]
+STAGES = [lesson for lesson in LESSONS if lesson not in docs.ALONE]
+PIPELINE = [lesson for lesson in STAGES if int(lesson[:2]) <= docs.LAST_OF_PIPELINE]
 
 
 @pytest.fixture
@@ -51,13 +52,13 @@ def test_the_site_is_built_with_equations_tables_and_settings(tiny, project, tmp
 
 
 def test_a_study_that_has_not_run_is_shown_without_results(tiny, project, tmp_path):
-    assert docs.gather(tiny, tmp_path / "source") == LESSONS[len(PIPELINE) :]
+    assert docs.gather(tiny, tmp_path / "source") == STAGES[len(PIPELINE) :]
     assert {path.stem for path in (tmp_path / "source").glob("*.ipynb")} == set(LESSONS)
 
 
 def test_the_command_that_is_named_is_one_that_executes():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    for lesson in LESSONS:
+    for lesson in STAGES:
         if lesson == "16_scale":
             assert docs.made_by(lesson) == "make bench"
             assert "16_scale" in (ROOT / "Makefile").read_text()

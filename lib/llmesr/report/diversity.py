@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llmesr.evaluate.references import UNTRAINED
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, dataset_name
 from llmesr.report.plotting import PALETTE, alone
 
 BETTER = {
@@ -156,24 +156,28 @@ def _one_tradeoff(axis: plt.Axes, own: pl.DataFrame, accuracy: str, name: str) -
 
 
 def exploration(found: pl.DataFrame) -> Figure:
-    """Draw regret and coverage over visits, a line a policy: mean over seeds, the band ± one standard deviation.
+    """Draw regret, relative to that of greedy, and coverage over visits, a line a policy: mean over seeds.
+
+    The band is ± one standard deviation.
 
     Args:
         found: the frame of `exploration.csv`.
     """
-    kept = found.with_columns(
-        pl.col("policy").replace(POLICY_NAMES), (pl.col("regret") / pl.col("round")).alias("mean")
+    greedy = found.filter(policy="greedy").group_by("round").agg(pl.mean("regret").alias("greedy"))
+    kept = found.join(greedy, on="round", how="left").with_columns(
+        pl.col("policy").replace(POLICY_NAMES), (pl.col("regret") / pl.col("greedy")).alias("relative")
     )
-    panels = (("mean", "Regret a visit so far (clicks)"), ("coverage", "Share of the catalogue shown"))
+    panels = (("relative", "regret so far / that of greedy"), ("coverage", "share of the catalogue shown"))
     options = {"hue": "policy", "errorbar": "sd", "palette": "colorblind"}
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
         for axis, (column, label) in zip(axes, panels, strict=True):
             sns.lineplot(kept.to_pandas(), x="round", y=column, legend=axis is axes[0], ax=axis, **options)
-            axis.set(xscale="log", ylim=(0, None), xlabel="Visits", ylabel=label)
+            axis.set(xscale="log", ylim=(0, None), xlabel="visits (log scale)", ylabel=label)
         axes[0].legend(title="", frameon=False)
         figure.suptitle(
-            f"What exploring costs and finds: {found['dataset'][0]}, simulated, {found['seed'].n_unique()} seeds\n"
+            f"What exploring costs and finds: {dataset_name(found['dataset'][0])}, simulated, "
+            f"{found['seed'].n_unique()} seeds\n"
             "mean over seeds, bands ± one standard deviation",
             fontsize="medium",
         )

@@ -6,8 +6,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llmesr.paths import results
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
-from llmesr.report.plotting import alone
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, dataset_name
+from llmesr.report.plotting import PALETTE, alone
 from llmesr.report.published import load
 from llmesr.report.tables import over_seeds
 
@@ -15,8 +15,6 @@ PAPER = "Liu et al. 2024"
 RUN = ("dataset", "backbone", "method")
 LOSS_NAMES = {"bce": "one negative", "cross_entropy": "cross-entropy"}
 NAMES = {**METHOD_NAMES, "rlmrec": "RLMRec"}
-SOURCES = {"paper": "C0", "paper, not verified": "lightsteelblue", "here": "C1"}
-"""Who measured, and the colour of the bar."""
 
 
 def published() -> pl.DataFrame:
@@ -154,22 +152,48 @@ def independent(dataset: str, metric: str) -> str:
     return "\n".join(lines)
 
 
-def bars(theirs: pl.DataFrame, ours: pl.DataFrame, method: str) -> Figure:
-    """Draw one method's gain overall and on tail items, by dataset: the paper's and ours."""
-    said = pl.when("sure").then(pl.lit("paper")).otherwise(pl.lit("paper, not verified")).alias("source")
-    both = pl.concat([theirs.with_columns(said), ours.with_columns(pl.lit("here").alias("source"))])
-    both = both.filter(method=method).with_columns(
-        pl.format("{}\n{}", pl.col("dataset"), pl.col("backbone").replace(BACKBONE_NAMES)).alias("where"),
-        pl.col("gain") * 100,
+def dumbbells(theirs: pl.DataFrame, ours: pl.DataFrame, method: str, metric: str) -> Figure:
+    """Draw a method and the backbone alone, joined by a line: a row a dataset and backbone, the paper's and ours.
+
+    Args:
+        theirs: published values; pale where one of the two could not be verified.
+        ours: the frame of `metrics.csv`.
+        method: at one end of the line.
+        metric: e.g. `NDCG@10`, in the sampled ranking.
+    """
+    columns = ["source", *RUN, "group", "value", "verified"]
+    here = ours.with_columns(source=pl.lit("here"), verified=pl.lit("yes"))
+    both = pl.concat(
+        frame.filter(protocol="sampled", metric=metric).select(columns)
+        for frame in (theirs.with_columns(source=pl.lit("paper")), here)
     )
+    kept = both.filter(pl.col("method").is_in(["base", method]))
+    keys = ["source", "dataset", "backbone", "group"]
+    means = kept.group_by([*keys, "method"], maintain_order=True).agg(
+        pl.mean("value"), (pl.col("verified") == "yes").all().alias("sure")
+    )
+    ends = means.pivot("method", index=keys, values=["value", "sure"]).drop_nulls()
+    names = dict.fromkeys(ends.select("source", "dataset", "backbone").iter_rows())
+    places = {name: len(names) - 1 - place for place, name in enumerate(names)}
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
-        figure, axes = plt.subplots(1, 2, figsize=(13, 4.2), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(11, 1.6 + 0.42 * len(names)), sharey=True, layout="constrained")
         for axis, (group, title) in zip(axes, (("overall", "Overall"), ("tail_item", "Tail items")), strict=True):
-            rows = both.filter(group=group).to_pandas()
-            sns.barplot(rows, x="where", y="gain", hue="source", palette=SOURCES, dodge=False, ax=axis)
-            axis.set(xlabel="", ylabel="gain over the backbone alone, %", title=title)
-            axis.tick_params(axis="x", labelrotation=60, labelsize=9)
-            axis.legend(title="", loc="upper right") if group == "overall" else axis.get_legend().remove()
+            for row in ends.filter(group=group).to_dicts():
+                y = places[row["source"], row["dataset"], row["backbone"]]
+                plain, value = row["value_base"], row[f"value_{method}"]
+                alpha = 1.0 if row["sure_base"] and row[f"sure_{method}"] else 0.35
+                axis.plot([plain, value], [y, y], color="black", linewidth=1.5, alpha=alpha, zorder=1)
+                for x, name in ((plain, METHOD_NAMES["base"]), (value, METHOD_NAMES[method])):
+                    axis.plot(x, y, "o", color=PALETTE[name], markersize=9, alpha=alpha)
+            axis.set(title=title, xlabel=f"{metric}, sampled ranking")
+            axis.set_yticks(
+                list(places.values()),
+                [f"{source}: {dataset_name(data)}, {BACKBONE_NAMES[backbone]}" for source, data, backbone in places],
+            )
+        titles = [METHOD_NAMES[one] for one in ("base", method)]
+        dots = [plt.Line2D([], [], marker="o", linestyle="", color=PALETTE[title]) for title in titles]
+        figure.legend(dots, titles, loc="outside lower center", ncol=2, frameon=False)
+        figure.suptitle(f"From the backbone alone to {METHOD_NAMES[method]}; pale: not verified")
     return alone(figure)
 
 

@@ -14,6 +14,8 @@ from llmesr.tools.settings_page import page
 
 FROM_ZERO, SOLUTIONS = "from_zero", "solutions"
 """Folders of lessons that need no data, which are executed for the site, and of the solutions to their exercises."""
+ALONE = ("00_in_one_minute", "25_own_data", "26_own_method")
+"""Lessons on the tiny shop alone, which no stage runs; they are executed for the site, too."""
 LAST_OF_PIPELINE = 9
 """Lessons up to this one must have been executed; those after it may be shown without results."""
 
@@ -54,6 +56,9 @@ def gather(settings: Settings, source: Path) -> list[str]:
     shutil.copytree(ROOT / "docs", source)
     without = []
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        if notebook.stem in ALONE:
+            shutil.copy(_executed_or_not(notebook), source)
+            continue
         try:
             shutil.copy(executed(settings, notebook.stem), source / notebook.name)
         except InputError:
@@ -63,18 +68,24 @@ def gather(settings: Settings, source: Path) -> list[str]:
             shutil.copy(notebook, source / notebook.name)
     (source / FROM_ZERO).mkdir()
     for notebook in sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb")):
-        own = ROOT / "runs" / FROM_ZERO / notebook.name
-        shutil.copy(own if own.exists() else notebook, source / FROM_ZERO)
+        shutil.copy(_executed_or_not(notebook), source / FROM_ZERO)
     shutil.copytree(ROOT / "notebooks" / SOLUTIONS, source / SOLUTIONS)
     (source / "settings.md").write_text(page(), encoding="utf-8")
     return without
 
 
-def execute_from_zero() -> None:
-    """Execute the lessons that need no data, which takes seconds each, into `runs/from_zero/`."""
+def _executed_or_not(notebook: Path) -> Path:
+    """Find what `execute` made of a lesson, or else the lesson itself."""
+    own = ROOT / "runs" / FROM_ZERO / notebook.name
+    return own if own.exists() else notebook
+
+
+def execute() -> None:
+    """Execute the lessons that no stage runs, which takes seconds each, into `runs/from_zero/`."""
     folder = ROOT / "runs" / FROM_ZERO
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb")):
+    lessons = [ROOT / "notebooks" / f"{name}.ipynb" for name in ALONE]
+    for notebook in [*lessons, *sorted((ROOT / "notebooks" / FROM_ZERO).glob("*.ipynb"))]:
         papermill.execute_notebook(str(notebook), str(folder / notebook.name), progress_bar=False)
 
 
@@ -87,7 +98,7 @@ def build(settings: Settings, target: Path) -> int:
 
 if __name__ == "__main__":
     try:
-        execute_from_zero()
+        execute()
         code = build(load(), ROOT / "build" / "docs")
     except InputError as problem:
         sys.exit(str(problem))

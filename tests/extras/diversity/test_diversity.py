@@ -92,7 +92,7 @@ def references(monkeypatch):
 @pytest.mark.slow
 def test_exploration_is_simulated_with_every_policy_and_seed(small, data, inputs):
     found = diversity.explore(small, data, inputs)
-    assert pl.read_csv(results("tiny", "diversity") / "exploration.csv").height == found.height
+    assert pl.read_csv(results("tiny", "explore") / "exploration.csv").height == found.height
     assert set(found["policy"]) == {"greedy", "epsilon", "ucb"}
     last = found.filter(pl.col("round") == small.diversity.rounds)
     assert last.height == 3 * len(small.diversity.seeds)

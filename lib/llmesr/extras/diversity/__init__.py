@@ -124,7 +124,7 @@ def run(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFrame:
 
 
 def explore(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFrame:
-    """Simulate a shop that learns from clicks; write `results/<dataset>/diversity/exploration.csv`.
+    """Simulate a shop that learns from clicks; write `results/<dataset>/explore/exploration.csv`.
 
     It starts with what the first of `diversity.methods` believes; the users want what the last one says, of another
     seed where there are several.
@@ -158,7 +158,7 @@ def explore(settings: Settings, data: Dataset, inputs: ModelInputs) -> pl.DataFr
             labels = {"dataset": data.name, "policy": policy, "seed": seed}
             frames.append(course.select(*(pl.lit(value).alias(name) for name, value in labels.items()), pl.all()))
     frame = pl.concat(frames)
-    with replacing(results(data.name, "diversity") / "exploration.csv") as temporary:
+    with replacing(results(data.name, "explore") / "exploration.csv") as temporary:
         frame.write_csv(temporary, float_precision=6)
     return frame
 
@@ -171,7 +171,7 @@ def all_scores(
     settings: Settings, data: Dataset, inputs: ModelInputs, users: ListUsers
 ) -> Iterator[tuple[dict[str, object], Versions]]:
     """Give each reference and each run: `backbone`, `method` and `seed`, and its scores."""
-    chosen, max_length, numbers = settings.diversity, settings.data.max_length, torch.from_numpy(users.users)
+    chosen, max_length, numbers = settings.diversity, settings.data.max_length, torch.tensor(users.users)
     everyone = torch.arange(len(numbers))
     for name, reference in REFERENCES.items():
         about = {"backbone": UNTRAINED, "method": name, "seed": 0}
