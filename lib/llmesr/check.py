@@ -43,6 +43,10 @@ def settings_of(folder: str, params: str = "params.yaml") -> Settings:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._")
         if name != Path(folder).resolve().name:
             note(f"a dataset's name has only letters, digits, '.', '_' and '-': call the folder '{name}'")
+        if not name:
+            raise InputError(f"{folder} is no name of a dataset: call the folder by letters or digits")
+        if re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", name):
+            note(f"'{name}' is a number to YAML: call the folder otherwise, or write `dataset: \"{name}\"`")
         settings = load(params, dataset=name)
         settings = settings.changed({"data.folder": str(Path(folder).resolve())})
         found = recognised(settings.folder) if settings.folder.is_dir() else None

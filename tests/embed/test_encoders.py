@@ -439,6 +439,14 @@ def test_an_endpoint_that_is_too_slow_is_named(endpoint, monkeypatch):
         list(api_encoder.encode(["a"], slow))
 
 
+def test_the_same_vector_for_all_texts_is_refused_and_for_two_may_be_right(endpoint, monkeypatch):
+    monkeypatch.setattr(Endpoint, "body", rows((0, [1, 2]), (1, [1, 2]), (2, [1, 2])))
+    with pytest.raises(InputError, match="gave the same vector for 3 different texts"):
+        list(api_encoder.encode(["a", "b", "c"], endpoint.model_copy(update={"batch_size": 3})))
+    monkeypatch.setattr(Endpoint, "body", rows((0, [1, 2]), (1, [1, 2])))
+    assert list(api_encoder.encode(["a", "b"], endpoint))
+
+
 def test_a_revision_is_another_encoder_for_the_cache(root, endpoint, tiny):
     mine = tiny.changed(
         {"embed.encoders.mine": endpoint.model_dump(), "embed.encoder": "mine", "embed.normalize": False}

@@ -26,7 +26,8 @@ def encode(texts: Sequence[str], settings: ApiEncoder) -> Iterator[tuple[list[in
         settings: endpoint, model, the environment variable that holds the key.
 
     Yields:
-        the positions of a batch in `texts`, and their (b, L) float32 vectors: finite, none of them zero.
+        the positions of a batch in `texts`, and their (b, L) float32 vectors: finite, none of them zero, and not all
+        the same.
 
     Raises:
         InputError: the key or the address cannot be right, or the endpoint fails after all retries or answers with
@@ -120,6 +121,8 @@ def _vectors(body: str, n: int, where: str) -> np.ndarray:
         refuse("gave vectors that are not finite")
     if not table.any(1).all():
         refuse("gave vectors of nothing but zeros")
+    if n > 2 and (table == table[0]).all():
+        refuse(f"gave the same vector for {n} different texts")
     return table
 
 

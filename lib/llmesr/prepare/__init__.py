@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from llmesr.errors import InputError
-from llmesr.notes import kept_notes
+from llmesr.notes import kept_notes, note
 from llmesr.paths import artifact, shown
 from llmesr.prepare import dataset, filters, groups, warn
 from llmesr.prepare.card import describe
@@ -12,7 +12,7 @@ from llmesr.prepare.dataset import Dataset
 from llmesr.prepare.sources import Raw, load_raw
 from llmesr.prepare.split import LEAVE_ONE_OUT_NEEDS, Split, cut, draw_negatives, leave_one_out, temporal
 from llmesr.prepare.written import before_split
-from llmesr.settings import DatasetSettings, PrepareSettings, Settings
+from llmesr.settings import DatasetSettings, PrepareSettings, Settings, hint
 
 __all__ = ["Dataset", "clean", "label", "number", "prepared", "run"]
 
@@ -55,6 +55,7 @@ def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str
             f"{shown(settings.folder)}: no interaction is left after filtering "
             f"({raw.interactions.height} before): lower 'min_user' or 'min_item' in 'datasets.{settings.dataset}'"
         )
+    _check_columns(settings, raw)
     cuts = cut(kept, settings.prepare.temporal_shares)
     if settings.prepare.split == "temporal":  # who comes later has no history to learn from
         kept = kept.filter(pl.col("timestamp").min().over("user_id") < cuts[0])
@@ -80,6 +81,27 @@ def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str
     card |= warn.of_negatives(validation, test, settings.prepare.negatives)
     frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
     return {**frames, "users": users, "items": items, "texts": texts}, card
+
+
+def _check_columns(settings: Settings, raw: Raw) -> None:
+    """Check that the columns which the dataset's section names are there.
+
+    Raises:
+        InputError: one is not.
+    """
+    items = [name for name in raw.items.columns if name not in dataset.OF_ITEMS]
+    users = [] if raw.users is None else [name for name in raw.users.columns if name != "user_id"]
+    chosen = settings.data
+    asked = [("category", chosen.category, items, "items")]
+    asked += [("user_attributes", name, users, "users") for name in chosen.user_attributes]
+    asked += [("sensitive_attribute", chosen.sensitive_attribute, users, "users")]
+    for key, name, known, table in asked:
+        if name is None or name in known:
+            continue
+        problem = f"key 'datasets.{settings.dataset}.{key}' names '{name}', which is no column of {table}"
+        if known:
+            raise InputError(f"{problem}: {hint(name, known)}")
+        note(f"{problem}: none is known")
 
 
 def clean(raw: Raw, recipe: DatasetSettings) -> pl.DataFrame:

@@ -44,7 +44,7 @@ class ApiEncoder(Section):
     retries: Count = 6
     """Tries after the first, with back-off."""
     timeout_seconds: Rate = 60.0
-    """Of one request."""
+    """Longest wait for the server to say something, of one request."""
 
 
 def _kind(encoder: object) -> str | None:

@@ -110,6 +110,8 @@ def _table(file: Path, dialect: Dialect, is_header: Callable[[Sequence[str]], bo
 
     def row(numbered: tuple[int, list[str]]) -> tuple:
         line, fields = numbered
+        if len(fields) == 1 < len(names):
+            _refuse_a_line_in_one_field(f"{shown(file)}, line {line}", fields[0], len(names), dialect.separator)
         if len(fields) > len(names):
             if any(fields[len(names) :]):
                 called = NAMES.get(dialect.separator, repr(dialect.separator))
@@ -117,9 +119,41 @@ def _table(file: Path, dialect: Dialect, is_header: Callable[[Sequence[str]], bo
             fields = fields[: len(names)]  # a separator ends the line
         return (line, *(field or None for field in fields), *[None] * (len(names) - len(fields)))
 
-    rest = found if headed else _and_first((number, first), found)
+    rest = found if headed else _and_first((number, first), _below(file, found, is_header))
     schema = {lines.LINE: pl.Int64, **dict.fromkeys(names, pl.String)}
     return lines.collect(map(row, rest), schema), headed
+
+
+def _below(file: Path, rest: Iterator, is_header: Callable[[Sequence[str]], bool]) -> Iterator:
+    """Check that what follows a first line without names is no header.
+
+    Raises:
+        InputError: the second line is one.
+    """
+    for place, (number, fields) in enumerate(rest):
+        line = " ".join(fields)  # whatever the separator was taken for
+        ways = [fields, *(line.split(separator) for separator in SEPARATORS[:-1])]
+        if place == 0 and any(map(is_header, ways)):
+            raise InputError(
+                f"{shown(file)}, line {number} has the names of the columns, and other lines stand above it: delete "
+                "those"
+            )
+        yield number, fields
+
+
+def _refuse_a_line_in_one_field(where: str, field: str, width: int, separator: str) -> None:
+    """Say why a line is a single field where the header has several.
+
+    Raises:
+        InputError: the line stands in quotes as a whole, or has another separator than the header.
+    """
+    if separator in field and field.count(separator) >= width - 1:
+        raise InputError(f"{where} stands in quotes as a whole: save the table with quotes around its fields only")
+    other = next((one for one in SEPARATORS[:-1] if one != separator and field.count(one) == width - 1), None)
+    if other:
+        raise InputError(
+            f"{where} has a {NAMES[other]} between its fields, the header a {NAMES.get(separator, separator)}"
+        )
 
 
 def _and_first(first: tuple[int, list[str]], rest: Iterator) -> Iterator:

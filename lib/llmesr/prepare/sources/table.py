@@ -8,20 +8,25 @@ and its columns may have the names that people use (`columns.py`). Ties in time 
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.notes import note
 from llmesr.paths import shown
-from llmesr.prepare.sources import columns, files, times
+from llmesr.prepare.sources import columns, doubts, files, times
 from llmesr.prepare.sources.lines import LINE
 from llmesr.prepare.sources.tables import Table, cut_short, read
 from llmesr.prepare.titles import NAME
 from llmesr.settings import DatasetSettings
 
-NO_ID = ["", "NULL", "null", "None", "nan", "NaN", "<NA>", "\\N", "(not set)"]
-"""What databases, pandas and web statistics write where there is no id."""
+NO_ID = ["", "NULL", "null", "(null)", "nil", "None", "nan", "NaN", "<NA>", "\\N", "(not set)", "undefined", "-", "?"]
+NO_ID += ["N/A", "n/a", "#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"]
+NO_ID += ["00000000-0000-0000-0000-000000000000"]
+"""What databases, pandas, spreadsheets and web statistics write where there is no id."""
+INVISIBLE = "[\u200b\u200c\u200d\u2060\ufeff]"
+"""Signs without width, which come along when ids are copied."""
 NOTHING = ["NULL", "null", "nan", "NaN", "<NA>", "\\N", "N/A", "n/a"]
 """What databases and pandas write where an item has no such attribute."""
 ROWS = "rows"
@@ -47,12 +52,7 @@ def load(
         items = read_items(items_file, recipe)
         unknown = ~table.frame["item_id"].is_in(items["item_id"].implode())
         if unknown.any():
-            _ask_about_forms(table, items["item_id"], items_file)
-            table.refuse(
-                unknown,
-                f"item '{cut_short(table.frame['item_id'].filter(unknown)[0])}' is not in {items_file.name}: "
-                f"add it there or delete the row ({unknown.sum()} rows like it)",
-            )
+            _refuse_unknown(table, unknown, items, items_file)
     else:
         items = _items_of(table, recipe)
     users_file = files.of_users(folder)
@@ -60,6 +60,18 @@ def load(
     texts_file = files.named(folder, "texts")
     texts = read_texts(texts_file, recipe) if texts_file and recipe.texts else None
     interactions = table.frame.select("user_id", "item_id", "timestamp")
+    for one, file, key in (
+        (users, users_file, "user_id"),
+        (texts, texts_file, "user_id"),
+        (texts, texts_file, "item_id"),
+    ):
+        if one is not None and one.height and not one[key].is_in(interactions[key].implode()).any():
+            note(
+                f"no {key} of {shown(file)} ('{cut_short(one[key][0])}') occurs in {table.file.name}: write them alike"
+            )
+    doubts.said_of_unread(
+        folder, [*files.of_interactions(folder, recipe), *filter(None, (items_file, users_file, texts_file))]
+    )
     if texts is not None and texts.height and not _comparable(texts, interactions):
         kinds = [str(frame.schema["timestamp"]) for frame in (texts, interactions)]
         raise InputError(
@@ -83,6 +95,7 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
     Raises:
         InputError: there is no such table, several could be meant, or a column or row is at fault.
     """
+    _refuse_a_column_twice(recipe)
     parts = [read(file, recipe, timed=True) for file in files.of_interactions(folder, recipe)]
     parts = [_with_ids(_with_one_time(part, recipe), ("user_id", "item_id"), recipe) for part in parts]
     parts = [_with_times(part, recipe) for part in parts]
@@ -91,14 +104,27 @@ def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
         note(f"{shown(folder)}: {', '.join(part.file.name for part in parts)} are read as parts of one table")
         whole = whole.with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
     timeless = [part for part in parts if "timestamp" not in part.names]
-    _warn_of_ids(whole)
+    doubts.said_of_interactions(whole)
     if not timeless:
-        _warn_of_dates_of_items(whole)
+        doubts.said_of_dates(whole, ROWS)
         return whole
     if len(timeless) < len(parts):
         raise InputError(f"{_lacks(timeless[0], 'timestamp', None)}, or leave it out of all parts")
     note(f"{shown(whole.file)} has no times (no column 'timestamp'): the order of its rows is taken for that")
     return whole.with_frame(whole.frame.with_columns(pl.int_range(1, pl.len() + 1).alias("timestamp")))
+
+
+def _refuse_a_column_twice(recipe: DatasetSettings) -> None:
+    """Check that `columns` gives every column one meaning.
+
+    Raises:
+        InputError: it gives one two.
+    """
+    meanings: dict[str | int, str] = {}
+    for role, column in recipe.columns.items():
+        if column in meanings:
+            raise InputError(f"'columns' says that '{column}' is both {meanings[column]} and {role}: name two columns")
+        meanings[column] = role
 
 
 def _with_times(table: Table, recipe: DatasetSettings) -> Table:
@@ -111,31 +137,16 @@ def _with_times(table: Table, recipe: DatasetSettings) -> Table:
     if asked == ROWS:
         return table
     if asked is not None:
+        taken = {"user_id": "user", "item_id": "item"}
+        for role, what in taken.items():
+            if columns.role_of(str(asked)) == role:
+                raise InputError(
+                    f"'columns' says that '{asked}' of {shown(table.file)} holds times, and it is the {what}'s id: "
+                    f"name the column of times (there are {cut_short(', '.join(table.names), 200)})"
+                )
         raise InputError(_lacks(table, "timestamp", asked))
     _ask_about_dates(table)
     return table
-
-
-def _warn_of_ids(table: Table) -> None:
-    """Say if ids look like several items in one cell, or if ids of users differ in capital letters only."""
-    items = table.frame["item_id"].unique()
-    lists = items.filter(items.str.contains(r"\w\s*[;,|]\s*\w"))
-    parts = lists.str.replace_all(r"\s*[;|]\s*", ",").str.split(",").explode()
-    if len(lists) > len(items) / 5 and parts.str.strip_chars().n_unique() < len(lists):
-        note(f"item ids such as '{cut_short(lists[0])}' look like several items in a cell: write a row for each")
-    users = table.frame["user_id"].unique()
-    if same := len(users) - users.str.to_lowercase().n_unique():
-        note(f"{same} user ids of {shown(table.file)} differ from another in capitals only: write them alike")
-
-
-def _warn_of_dates_of_items(table: Table) -> None:
-    """Say if times seem to be those of the items, such as a year of release."""
-    per_item = table.frame.group_by("item_id").agg(pl.col("timestamp").n_unique(), pl.len())
-    if per_item.height > 1 and per_item["timestamp"].max() == 1 and table.frame.height > 2 * per_item.height:
-        note(
-            f"all rows of an item have the same time in {shown(table.file)}: if it is the item's own date, set "
-            f"'columns: {{timestamp: {ROWS}}}' for this dataset to take the order of the rows"
-        )
 
 
 def _with_one_time(table: Table, recipe: DatasetSettings) -> Table:
@@ -145,6 +156,37 @@ def _with_one_time(table: Table, recipe: DatasetSettings) -> Table:
         return table
     whole = pl.concat_str([pl.col(both["date"]), pl.col(both["time"])], separator=" ")
     return table.with_frame(table.frame.with_columns(whole.alias("timestamp")).drop(both.values()))
+
+
+def _refuse_unknown(table: Table, unknown: pl.Series, items: pl.DataFrame, items_file: Path) -> NoReturn:
+    """Name an item that is not in the table of items, and what may be the cause.
+
+    Raises:
+        InputError: always.
+    """
+    _ask_about_forms(table, items["item_id"], items_file)
+    used, name = table.frame["item_id"], cut_short(table.frame["item_id"].filter(unknown)[0])
+    if items.is_empty():
+        raise InputError(f"{shown(items_file)} has no rows: put the items there, or delete the file")
+    known = set(items["item_id"])
+    if all(part in known for part in re.split(r"\s*[;,|]\s*", used.filter(unknown)[0])):
+        table.refuse(unknown, f"'{name}' looks like several items in a cell: write a row for each")
+    for other in items.columns:
+        if other != "item_id" and used.is_in(items[other].implode()).all():
+            raise InputError(
+                f"the items of {shown(table.file)} ('{cut_short(used[0])}') are in the column '{cut_short(other)}' of "
+                f"{items_file.name}, and 'item_id' was taken from another one ('{cut_short(items['item_id'][0])}'): "
+                f"call '{cut_short(other)}' item_id there"
+            )
+    if unknown.all():
+        raise InputError(
+            f"no item of {shown(table.file)} ('{name}') is in {items_file.name} ('{cut_short(items['item_id'][0])}' "
+            "there): write the ids alike"
+        )
+    table.refuse(
+        unknown,
+        f"item '{name}' is not in {items_file.name}: add it there or delete the row ({unknown.sum()} rows like it)",
+    )
 
 
 def _ask_about_forms(table: Table, known: pl.Series, items_file: Path) -> None:
@@ -331,7 +373,15 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         if column is None:
             raise InputError(_lacks(table, role, recipe.columns.get(role)))
         frame = _named(frame, column, role)
-        given = frame[role].cast(pl.String).str.strip_chars().str.replace(r'^="(.*)"$', "$1")  # as Excel keeps text
+        given = frame[role].cast(pl.String).str.replace_all(INVISIBLE, "").str.strip_chars()
+        given = given.str.replace(r'^="(.*)"$', "$1")  # as Excel keeps text
+        nested = given.str.contains(r"^\w+: .+, \w+: ")
+        if nested.any():
+            table.with_frame(frame).refuse(
+                nested,
+                f"'{role}' holds whole records ('{cut_short(given.filter(nested)[0], 40)}'), not ids: write a row for "
+                "each record, with its id in a column of its own",
+            )
         ids = given.set(given.is_in(NO_ID), None)
         if ids.null_count():
             written = f" ('{word}')" if (word := given.filter(ids.is_null())[0]) else ""
@@ -366,6 +416,11 @@ def _positions(table: Table) -> dict[str, str]:
         found = {"user_id": "1", "item_id": "2", "timestamp": str(width)}
     elif width == 3 and numbers[2].null_count() == 0 and numbers[2].min() >= 0 and numbers[2].max() <= 10:
         found = {"user_id": "1", "item_id": "2"}
+    if not found and table.separator is not None and width == 1:
+        raise InputError(
+            f"{shown(table.file)} has a single column if it is split at 'separator: {table.separator!r}' (its first "
+            f"line is '{cut_short(str(table.frame.row(0)[1]))}'): correct 'separator' for this dataset"
+        )
     if not found:
         raise InputError(
             f"{shown(table.file)} has no header that names users and items (its first line is "

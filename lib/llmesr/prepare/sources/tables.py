@@ -33,12 +33,14 @@ class Table:
         frame: its columns, ids and text as text, and `LINE` beside them, the line or row of the file.
         headed: false if its columns have no names, and are called 1, 2, ….
         counted: whether `LINE` counts lines of the file, as an editor does, or rows.
+        separator: what the settings say of it, if they do.
     """
 
     file: Path
     frame: pl.DataFrame
     headed: bool = True
     counted: Literal["line", "row"] = "line"
+    separator: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +76,7 @@ def read(file: Path, recipe: DatasetSettings, *, timed: bool = False) -> Table:
         frame, counted = _json(file)
     else:
         frame, headed = delimited.read(file, _header(recipe), recipe.separator, recipe.encoding)
-    table = Table(file, flattened(frame, shown(file), timed=timed), headed, counted)
+    table = Table(file, flattened(frame, shown(file), timed=timed), headed, counted, recipe.separator)
     index = [name for name in table.names if _is_index(name, frame)]
     if index:
         note(f"{shown(file)}: the column {index[0]!r} only counts the rows, and is left out")
@@ -96,6 +98,8 @@ def _check_signature(file: Path) -> None:
         raise InputError(f"{name} is a spreadsheet or a zip archive: save its table as CSV")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise InputError(f"{name} is a web page: get the table itself, perhaps after signing in")
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{name} is a pointer of Git LFS, not the table: get it with `git lfs pull`")
     if start.startswith(b"PAR1") and file.suffix != ".parquet":
         raise InputError(f"{name} is in parquet: call it {file.name.removesuffix(file.suffix)}.parquet")
     if start and not start.startswith(b"PAR1") and file.suffix == ".parquet":
@@ -153,12 +157,7 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
             texts = [lines.plain(value) for value in column.to_list()]
             changed.append(pl.Series(column.name, texts, pl.String))
         elif kind == pl.Binary:
-            try:
-                changed.append(column.cast(pl.String))
-            except pl.exceptions.PolarsError:
-                raise InputError(
-                    f"{where}: the column '{column.name[:60]}' holds bytes, no text: leave it out"
-                ) from None
+            changed.append(_text_of_bytes(column, where))
         elif kind == pl.Object:
             raise InputError(f"{where}: the column '{column.name[:60]}' holds objects, no text: leave it out")
         elif timed and columns.role_of(column.name) == "timestamp":
@@ -174,6 +173,24 @@ def flattened(frame: pl.DataFrame, where: str, *, timed: bool = False) -> pl.Dat
     return frame.with_columns(pl.col(texts).replace("", None)) if texts else frame
 
 
+def _text_of_bytes(column: pl.Series, where: str) -> pl.Series:
+    """Take bytes for text if all of them are, or write ids of another kind, such as UUIDs, in hexadecimal digits.
+
+    Raises:
+        InputError: a column of no ids holds bytes that are no text.
+    """
+    try:
+        text = column.cast(pl.String)
+        if not text.str.contains(r"[\p{Cc}\p{Cn}\p{Co}]").any():
+            return text
+    except pl.exceptions.PolarsError:
+        pass
+    if columns.role_of(column.name) in ("user_id", "item_id"):
+        note(f"{where}: '{column.name[:60]}' holds bytes, which are written in hexadecimal digits")
+        return column.bin.encode("hex")
+    raise InputError(f"{where}: the column '{column.name[:60]}' holds bytes, no text: leave it out")
+
+
 def _parquet(file: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(file).with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.Int64))
@@ -185,6 +202,8 @@ def _json(file: Path) -> tuple[pl.DataFrame, Literal["line", "row"]]:
     """Read JSON lines, or a list of JSON objects: numbers as they are written, lists and sections as text."""
     _, start = next(lines.numbered(file), (1, b""))
     is_list = start.lstrip().startswith(b"[")
+    if not is_list:
+        _check_one_object_a_line(file, start)
     rows = enumerate(_json_list(file), start=1) if is_list else lines.parsed_with_lines(file, lines.json_object)
     chunks = []
     while chunk := list(islice(rows, lines.CHUNK)):
@@ -196,6 +215,22 @@ def _json(file: Path) -> tuple[pl.DataFrame, Literal["line", "row"]]:
         _check_record(file)
     frame = pl.concat(chunks, how="diagonal") if chunks else pl.DataFrame(schema={LINE: pl.Int64})
     return frame, "row" if is_list else "line"
+
+
+def _check_one_object_a_line(file: Path, first: bytes) -> None:
+    """Check that objects stand on lines of their own.
+
+    Raises:
+        InputError: the first one goes over several lines, or several stand on the first line.
+    """
+    opened = first.decode("utf-8", "replace").strip()
+    if opened in ("{", "{ ") or (opened.startswith("{") and "}" not in opened):
+        raise InputError(
+            f"{shown(file)} has JSON objects over several lines: write a list of them, or one object a line "
+            "(`jq -c '.[]' FILE`, or `jq -c .` for objects one after the other)"
+        )
+    if re.search(r"\}\s*\{", opened):
+        raise InputError(f"{shown(file)} has several JSON objects on a line: write one a line (`jq -c . FILE`)")
 
 
 def _check_record(file: Path) -> None:

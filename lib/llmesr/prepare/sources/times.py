@@ -23,6 +23,8 @@ CLOCK = (
     r"(?:(?:[Tt]|\s+)(?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2}))?)?(?:[.,](?P<fraction>\d+))?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?"
 )
+DOTTED = re.compile(r"(?<=\d)\s+(\d{1,2})\.(\d{2})(?:\.(\d{2}))?$")
+"""A time of day with dots, as in Finland and Italy: 22.30."""
 YEAR_FIRST = re.compile(r"(?P<year>\d{4})(?P<by>[-/.])(?P<month>\d{1,2})(?P=by)(?P<day>\d{1,2})" + CLOCK)
 BASIC = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})" + CLOCK)
 ORDINAL = re.compile(r"(?P<year>\d{4})-?(?P<ordinal>\d{3})" + CLOCK)
@@ -121,6 +123,13 @@ def _numbers(text: pl.Series) -> pl.Series:
         if whole.null_count():
             raise BadTimeError(int(whole.is_null().arg_max()), f"'{_short(text, whole.is_null())}' is too large")
         return whole
+    if (rounded := text.str.contains(r"^\d(\.\d{1,6})?[eE]\+\d+$")).any():
+        row = int(rounded.arg_max())
+        raise BadTimeError(
+            row,
+            f"'{text[row]}' is a number that a spreadsheet has rounded, so that times far apart become one: export the "
+            "table again with this column as text",
+        )
     if text.str.contains(PLAIN).all():
         fractions = text.str.splitn(".", 2).struct.field("field_1").fill_null("")
         digits = int(fractions.str.len_chars().max())
@@ -163,6 +172,7 @@ def moment(text: str, day_first: bool | None = None) -> int:
     Raises:
         ValueError: it is none, or there is no such day.
     """
+    text = DOTTED.sub(lambda clock: " " + ":".join(part for part in clock.groups() if part), text)
     for pattern in (YEAR_FIRST, BASIC, ORDINAL, WEEK, YEAR_LAST):
         if found := pattern.fullmatch(text):
             parts = found.groupdict()
@@ -224,7 +234,8 @@ def _day(parts: dict[str, str | None], day_first: bool | None) -> int:
                 "may have the day or the month first, and no row tells: set 'time_format' for this dataset, "
                 "to '%d/%m/%Y' or '%m/%d/%Y' (with ' %H:%M' and the like for a time of day)"
             ) from None
-        raise ValueError("is no day of the calendar: correct it") from None
+        mixed = " in the order that the other rows have" if parts.get("first") and parts["by"] != "." else ""
+        raise ValueError(f"is no day of the calendar{mixed}: correct it") from None
 
 
 def _clock(parts: dict[str, str | None]) -> int:
@@ -297,6 +308,13 @@ def _warn_of_units(times: pl.Series) -> None:
         low, high = abs(float(times.min())), abs(float(times.max()))
         if isfinite(high) and 1e8 < low < 1e10 and 1e11 < high < 1e14:
             note(f"times go from {low:.0f} to {high:.0f}: seconds and milliseconds seem to be mixed; write all alike")
+    if times.dtype.is_integer() and times.len():
+        days = times.is_between(19_000_101, 21_001_231)
+        if days.any() and (times > 5e8).any():
+            note(
+                f"{int(days.sum())} of {len(times)} times look like days ({times.filter(days)[0]}) and others like "
+                f"seconds ({times.max()}): write all alike"
+            )
 
 
 def _short(text: pl.Series, where: pl.Series) -> str:
