@@ -1,7 +1,8 @@
 """Write the tables of README.md and results/README.md anew from `results/`: `python -m llmesr.tools.readme`.
 
-A page marks where a table goes by `<!-- results: NAME -->` and `<!-- end -->`. NAME is `datasets`, `DATASET short`, or
-a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and `movielens-100k fusion/missing`
+A page marks where a table goes by `<!-- results: NAME -->` and `<!-- end -->`. NAME is `datasets`, `verdicts`,
+`DATASET short`, or a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and
+`movielens-100k fusion/missing`
 is `results/movielens-100k/fusion/missing.md`.
 """
 
@@ -14,7 +15,9 @@ import polars as pl
 from llmesr.errors import InputError
 from llmesr.evaluate.references import UNTRAINED
 from llmesr.paths import ROOT, replacing, results, shown
-from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, published
+from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, differences, published
+from llmesr.report.plots.architecture import architecture
+from llmesr.report.plotting import save
 
 PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
 DATASETS = ("complete-journey", "movielens-100k")
@@ -40,6 +43,26 @@ def datasets() -> str:
             [DATASET_NAMES[name], *(f"{card[key]:.0%}" if "under" in key else f"{card[key]:,}" for key in CARD)]
         )
     return _table(["Dataset", *CARD.values()], rows)
+
+
+def verdicts() -> str:
+    """Lay out which of two methods is better: a sign a backbone, a column a dataset and protocol."""
+    columns, cells = [], {}
+    for name in DATASETS:
+        metrics, tests = published.load(name), published.load(name, "significance")
+        for protocol, ranking in PROTOCOLS.items():
+            column = f"{DATASET_NAMES[name]}, {ranking}"
+            columns.append(column)
+            for row, found in differences.pairs(tests, metrics, METRIC).items():
+                _, pair = row.split(": ")
+                for group, what in differences.GROUPS.items():
+                    if one := found.get((protocol, group)):
+                        sign = "–" if not one["significant"] else "▲" if one["difference"] > 0 else "▼"
+                        cells.setdefault((pair, what), {}).setdefault(column, []).append(sign)
+    asked = [f"{METHOD_NAMES[one]} − {METHOD_NAMES[other]}" for one, other in differences.PAIRS]
+    rows = [[f"{pair}, {what}", *(" ".join(cells[pair, what].get(column, ["–"])) for column in columns)]
+            for pair in asked for what in differences.GROUPS.values() if (pair, what) in cells]  # fmt: skip
+    return _table([f"{METRIC}: better (▲), worse (▼) or neither (–)", *columns], rows)
 
 
 def short(dataset: str) -> str:
@@ -86,14 +109,16 @@ def content(name: str) -> str:
     """
     if name == "datasets":
         return datasets()
+    if name == "verdicts":
+        return verdicts()
     dataset, _, part = name.partition(" ")
     if part == "short":
         return short(dataset)
     file = results(dataset) / (f"{part}.md" if "/" in part else f"{part}/table.md")
     if not part or not file.exists():
         raise InputError(
-            f"the mark 'results: {name}' is neither 'datasets' nor 'DATASET short', and {shown(file)} is missing: "
-            "correct it"
+            f"the mark 'results: {name}' is neither 'datasets', 'verdicts' nor 'DATASET short', and {shown(file)} is "
+            "missing: correct it"
         )
     return file.read_text(encoding="utf-8").strip()
 
@@ -107,7 +132,8 @@ def filled(page: str) -> str:
     return MARK.sub(lambda mark: f"<!-- results: {mark['name']} -->\n{content(mark['name'])}\n<!-- end -->", page)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the pages anew, and the picture of the method that README begins with."""
     try:
         texts = [filled(page.read_text(encoding="utf-8")) for page in PAGES]
     except InputError as problem:
@@ -115,3 +141,8 @@ if __name__ == "__main__":
     for page, text in zip(PAGES, texts, strict=True):
         with replacing(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    save(architecture(), ROOT / "docs" / "architecture.png")
+
+
+if __name__ == "__main__":
+    main()
