@@ -105,3 +105,9 @@ def test_groups_do_not_depend_on_the_order_of_sequences():
 def test_they_move_to_a_device(device):
     moved = sequences_of([1, 2]).to(device)
     assert moved.items.device.type == moved.lengths.device.type == device
+
+
+def test_what_is_empty_stays_empty_when_the_last_item_goes():
+    whole = Sequences.of_lists([[], [1], [2, 3], [4, 5, 6]])
+    assert [part.tolist() for part in whole.drop_last(1)] == [[], [1], [2], [4, 5]]
+    assert [part.tolist() for part in whole.drop_last(0)] == [[], [], [2], [4, 5]]

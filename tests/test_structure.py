@@ -268,3 +268,15 @@ def test_conda_installs_the_same_pins():
     assert {"pip": ["-r requirements.txt", "-e ."]} in conda
     least = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert f"python={least.removeprefix('>=')}" in conda
+
+
+@pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if "papermill" in shell(stage)])
+def test_names_reach_a_notebook_as_they_are(stage):
+    """With papermill's -p a dataset called `no` would become false."""
+    assert " -r dataset ${item.dataset}" in " ".join(shell(STAGES[stage]).split())
+    assert " -p " not in shell(STAGES[stage])
+
+
+def test_testing_deletes_nothing():
+    recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert all(line.startswith("\tpytest ") for line in recipe.splitlines())

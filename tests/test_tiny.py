@@ -117,6 +117,7 @@ def test_other_datasets_are_left_alone(settings_of, computed):
         file.write_text("{}")
     for changes in ({}, {"model.dropout": 0.1}):
         pipeline.start(settings_of(changes))
+    pipeline.start(settings_of({"dataset": "tiny-shop"}))
     other = settings_of({"dataset": "mine"})
     pipeline.run(other, "evaluate")
     assert all(file.exists() for file in files)

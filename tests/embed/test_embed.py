@@ -87,3 +87,23 @@ def test_models_lie_where_the_settings_say():
     fetched = {f"data/{Path(member.target).parent}" for member in fetch.MEMBERS if "models" in member.target}
     assert all((ROOT / model).is_dir() for model in fetched)
     assert local == fetched | {f"data/models/{fetch.LARGE[1]}"}
+
+
+def test_what_an_endpoint_is_known_by(tiny):
+    def identity(**changes):
+        own = {"kind": "api", "model": "m", "base_url": "http://a/v1", **changes}
+        return embed.identity(tiny.changed({"embed.encoders.mine": own, "embed.encoder": "mine"}))
+
+    ways = [identity(), identity(model="n"), identity(base_url="http://b/v1"), identity(revision="r")]
+    assert len(set(ways)) == 4
+    assert identity(batch_size=3) == identity()
+
+
+def test_settings_shorten_prompts(data, tiny):
+    items, users = embed.prompts(data, tiny)
+    short, few = embed.prompts(data, tiny.changed({"embed.attribute_characters": 5, "embed.history_items": 1}))
+    assert all(len(one) < len(other) for one, other in zip(short, items, strict=True))
+    titles = [title for title in data.titles if title]
+    longest = int(data.train.lengths.argmax())
+    assert sum(title in users[longest] for title in titles) > 1
+    assert sum(title in few[longest] for title in titles) == 1

@@ -22,3 +22,11 @@ def test_pca_of_few_items_is_padded_and_nonsense_is_named():
     assert (reduce(np.eye(3), 8)[:, 3:] == 0).all()
     with pytest.raises(InputError, match=r"item embeddings are not finite"):
         reduce(np.array([[np.nan, 1.0], [0.0, 1.0]]), 1)
+
+
+def test_the_components_are_exact_and_the_same_each_time():
+    x = np.random.default_rng(0).normal(size=(60, 200)).astype(np.float32)
+    found = reduce(x, 10)
+    assert np.array_equal(found, reduce(x, 10))
+    U, S, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    np.testing.assert_allclose(abs(found), abs(U[:, :10] * S[:10]), atol=1e-3)

@@ -43,3 +43,9 @@ def test_sasrec_takes_them_by_a_setting_and_stays_causal(build):
     assert isinstance(model.backbone.transformer, LiGR)
     before, after = (encode(model, sequences_of([1, 2, 3, last]))[:3] for last in (4, 9))
     torch.testing.assert_close(before, after)
+
+
+def test_the_feed_forward_network_is_four_times_as_wide():
+    network = SwiGLU(8, 0.0)
+    assert {tuple(part.weight.shape) for part in (network.gate, network.up)} == {(32, 8)}
+    assert network.down.weight.shape == (8, 32)

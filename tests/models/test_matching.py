@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import context_of, sequences_of
+from helpers import T, V, context_of, sequences_of
 from llmesr.models import matching
+from llmesr.models.base import TrainContext
 from llmesr.models.matching import Matcher, MatchSettings, SimilarItems, SimilarUsers, weighted
+from llmesr.similarity import text_similarity
 from scipy.sparse import csr_matrix
 
 # --- similar items ---
@@ -269,3 +271,45 @@ def test_a_half_without_users_has_the_weights_of_all(matcher):
 def test_weights_of_what_is_not_there_do_not_matter():
     scores, nothing = torch.randn(2, 5), torch.zeros(2, 5)
     torch.testing.assert_close(weighted(TRUE, scores, [nothing] * 4, nothing), 0.7 * scores)
+
+
+def test_compared_users_are_drawn_by_the_seed_and_as_many_as_asked_for(sequences):
+    def compared(most, seed):
+        users = SimilarUsers(V, similar=5)
+        users.fill(sequences, most, seed)
+        return users.items
+
+    assert len(compared(10, 0)) == 10
+    assert torch.equal(compared(10, 0), compared(10, 0))
+    assert compared(10, 0).tolist() != compared(10, 1).tolist()
+
+
+def test_the_settings_say_how_many_users_are_compared_and_how_texts_are_whitened(sequences, embeddings):
+    texts = embeddings.items[1:]
+
+    def matcher(**changes):
+        made = Matcher(V, MatchSettings(**changes))
+        made.learn(texts, lambda rows: torch.randn(len(rows), V + 1), context_of_matches(sequences))
+        return made
+
+    assert len(matcher(compared_users=7).users.items) == 7
+    assert not torch.equal(matcher(whitening=0.0).text.values, matcher(whitening=1.0).text.values)
+
+
+def context_of_matches(sequences):
+    """The end of training, with the first item of some users as their validation items."""
+    users = torch.arange(20)
+    items = torch.stack([part[0] for part in list(sequences)[:20]])
+    return TrainContext(0, 3, sequences, None, None, T, users, items)
+
+
+def test_a_catalogue_of_one_item_has_no_similar_ones_and_a_popularity():
+    alone = Matcher(1, MatchSettings())
+    one = sequences_of([1], [1, 1])
+    alone.learn(
+        np.ones((1, 4), np.float32),
+        lambda rows: torch.zeros(len(rows), 2),
+        TrainContext(0, 0, one, None, None, T, torch.tensor([0]), torch.tensor([1])),
+    )
+    assert torch.isfinite(alone.popularity).all()
+    assert text_similarity(np.ones((1, 4), np.float32), 5, 100).nnz == 0

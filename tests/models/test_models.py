@@ -8,6 +8,7 @@ from helpers import D, T, V, context_of, encode, same_weights, sequences_of
 from llmesr.errors import InputError
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.base import Batch, Method
+from llmesr.models.dropout import Dropout
 from llmesr.models.inputs import ItemView, item_table, random_table
 from llmesr.models.registry import METHODS
 from llmesr.models.scoring import Scorer
@@ -188,3 +189,19 @@ def test_some_score_by_cosine_over_a_temperature(build, sequences, method):
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
     states = model.states(sequences, vectors)
     torch.testing.assert_close(states.norm(dim=-1), torch.full((len(states),), 10.0))
+
+
+def test_the_number_of_heads_is_that_of_the_settings(build):
+    one, two = (build("sasrec", "base", {"backbones.sasrec.heads": heads}).eval() for heads in (1, 2))
+    two.load_state_dict(one.state_dict())
+    history = sequences_of([1, 2, 3])
+    assert not torch.allclose(encode(one, history), encode(two, history))
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec"])
+def test_blocks_drop_out_what_the_settings_say(build, backbone):
+    model = build(backbone, "base", {"model.dropout": 0.3}).train()
+    assert {part.p for part in model.backbone.transformer.modules() if isinstance(part, Dropout)} == {0.3}
+    history = sequences_of([1, 2, 3])
+    placed = torch.randn(3, D)
+    assert not torch.allclose(model.backbone.encode(placed, history), model.backbone.encode(placed, history))

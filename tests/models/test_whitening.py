@@ -59,3 +59,11 @@ def test_the_sign_of_a_direction_does_not_depend_on_the_machine(texts):
     values, directions = spectrum(texts - texts.mean(0))
     assert (np.diff(values) <= 0).all()
     assert (np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0) > 0).all()
+
+
+def test_a_direction_that_hardly_varies_is_not_blown_up():
+    """It is noise: at full whitening its variance would otherwise become that of the others."""
+    x = np.random.default_rng(0).normal(size=(500, 3)) * [1, 1, 1e-7]
+    white = whiten(x)
+    np.testing.assert_allclose(white.std(0)[:2], 1, atol=0.05)
+    assert white.std(0)[2] < 0.1

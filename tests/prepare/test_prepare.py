@@ -9,7 +9,9 @@ from llmesr.errors import InputError
 from llmesr.paths import artifact
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import attribute, sequences, targets
+from llmesr.prepare.sources import load_raw
 from llmesr.prepare.split import cut
+from llmesr.settings import DatasetSettings
 
 
 @pytest.fixture
@@ -215,3 +217,22 @@ def test_an_attribute_is_text_and_one_that_is_not_there_is_named(data):
     assert set(attribute(data, "club_member", "some.key")) <= {"yes", "no", ""}
     with pytest.raises(InputError, match=r"key 'some.key' names 'tail', and users have: club_member"):
         attribute(data, "tail", "some.key")
+
+
+def test_negatives_depend_on_the_seed_and_on_nothing_else(tiny):
+    raw = load_raw(tiny.folder, tiny.data)
+
+    def drawn(seed):
+        settings = tiny.changed({"prepare.seed": seed})
+        frames, _ = prepare.prepared(settings, raw, prepare.clean(raw, settings.data))
+        return frames["validation"]["negatives"].to_list()
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_repeats_go_before_the_filter_counts(tmp_path):
+    """A user of two items, one of them twice, has too few for three."""
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\nu,a,2\nu,b,3\nv,a,1\nv,b,2\nv,c,3\n")
+    recipe = DatasetSettings(repeats="first", min_user=3, min_item=1)
+    assert set(prepare.clean(load_raw(tmp_path, recipe), recipe)["user_id"]) == {"v"}

@@ -130,3 +130,8 @@ def test_negatives_are_distinct_unseen_and_as_many_as_there_can_be(rows, negativ
         assert len(set(real)) == len(real) == min(negatives, V - len(touched))
         assert not set(real) & set(touched)
         assert ((real >= 1) & (real <= V)).all()
+
+
+def test_the_cuts_are_shares_of_interactions_and_not_of_points_in_time():
+    interactions = pl.DataFrame({"timestamp": [1, 1, 1, 1, 1, 1, 2, 3, 4, 5]})
+    assert cut(interactions, (0.5, 0.8)) == (1, 4)

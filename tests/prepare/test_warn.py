@@ -78,3 +78,14 @@ def test_attributes_that_say_nothing_to_a_language_model_are_named(capsys):
     assert "'InvoiceNo' looks like ids ('C536000')" in said
     for column in ("year", "brand", "nothing"):
         assert f"'{column}'" not in said
+
+
+def test_texts_alike_are_said_from_a_twentieth_of_the_items_on(capsys):
+    def items(alike):
+        titles = ["same"] * alike + [f"title {i}" for i in range(100 - alike)]
+        return pl.DataFrame({"item": range(100), "item_id": [str(i) for i in range(100)], "title": titles})
+
+    assert warn.of_texts(items(5)) == {"items_with_the_text_of_another": 5}
+    assert "same text" not in capsys.readouterr().err
+    assert warn.of_texts(items(6)) == {"items_with_the_text_of_another": 6}
+    assert "6 of 100 items (6%) have the same text as another one" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import gzip
 import polars as pl
 import pytest
 from llmesr.errors import InputError
-from llmesr.prepare.sources import load_raw
+from llmesr.prepare.sources import load_raw, recognised
 from llmesr.settings import DatasetSettings
 
 HEADER = "user_id,item_id,timestamp\n"
@@ -275,3 +275,65 @@ def test_ids_that_are_names_are_titles(read):
 def test_signs_of_html_in_titles_are_read(read):
     items = "item_id,title\na,Salt &amp; Pepper\nb,B\nc,C\n"
     assert read({"interactions.csv": ROWS, "items.csv": items}).items["title"][0] == "Salt & Pepper"
+
+
+# --- the same once more, in other formats ---
+
+
+def test_a_bad_line_of_json_is_named(read):
+    good = '{"user_id": "u", "item_id": "a", "timestamp": 1}\n'
+    content = good + '{"user_id": \n' + good
+    with pytest.raises(InputError, match=r"interactions.jsonl, line 2: malformed JSON"):
+        read({"interactions.jsonl": content})
+
+
+def test_a_mark_at_the_start_is_no_part_of_a_name(read):
+    raw = read({"interactions.csv": b"\xef\xbb\xbf" + ROWS.encode(), "items.csv": b"\xef\xbb\xbf" + ITEMS.encode()})
+    assert pairs(raw) == [("u", "a"), ("u", "b"), ("v", "c")]
+    assert raw.items.columns == ["item_id", "title"]
+
+
+def test_an_unnamed_index_is_no_attribute(read, capsys):
+    items = ",item_id,title\n0,a,Apple\n1,b,Banana\n2,c,Cherry\n"
+    assert read({"interactions.csv": ROWS, "items.csv": items}).items.columns == ["item_id", "title"]
+    assert "only counts the rows" in capsys.readouterr().err
+
+
+def test_a_message_names_some_columns_of_many(read):
+    names = [f"column_{i}" for i in range(300)]
+    with pytest.raises(InputError) as error:
+        read({"interactions.csv": ",".join(["user_id", *names]) + "\n" + ",".join(["1"] * 301) + "\n"})
+    assert "column_5" in str(error.value)
+    assert "column_200" not in str(error.value)
+
+
+def test_the_types_that_recbole_writes_are_no_part_of_names(read):
+    files = {
+        "shop.inter": "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\n",
+        "shop.item": "item_id:token\ttitle:token_seq\tprice:float\na\tApple\t3\n",
+    }
+    assert read(files).items.columns == ["item_id", "title", "price"]
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (["yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"], "yelp"),
+        (["transactions.parquet", "products.parquet", "demographics.parquet"], "complete-journey"),
+        (["ratings.csv", "movies.csv"], "movielens"),
+        (["notes.txt"], None),
+    ],
+)
+def test_known_formats_are_recognised_by_their_files(tmp_path, names, known):
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert recognised(tmp_path) == known
+
+
+@pytest.mark.parametrize(
+    ("line", "known"), [('{"parent_asin": "a", "asin": "b"}', "amazon-2023"), ('{"asin": "b"}', "amazon-2018")]
+)
+def test_amazons_releases_are_told_apart(tmp_path, line, known):
+    (tmp_path / "meta_Toys.jsonl").write_text(line + "\n")
+    (tmp_path / "Toys.jsonl").write_text("{}\n")
+    assert recognised(tmp_path) == known

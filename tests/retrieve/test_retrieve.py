@@ -1,5 +1,7 @@
 """Stage 03: similar users by embedding, by co-occurrence, or at random."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import sequences_of
@@ -68,3 +70,15 @@ def test_stage_writes_what_it_returns_and_names_what_is_wrong(tiny, data, embedd
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(InputError, match=r"neighbours.safetensors is damaged"):
         retrieve.load("tiny")
+
+
+def test_measure_and_the_bound_of_exact_search_are_those_of_the_settings(tiny, data, embeddings, monkeypatch):
+    users = np.array([[1, 0], [0.9, 0.2], [5, 5]], np.float32)
+    own = replace(embeddings, users=users)
+    for measure, most_similar in (("cosine", 1), ("inner_product", 2), ("l2", 1)):
+        settings = tiny.changed({"retrieve.measure": measure, "retrieve.neighbours": 1})
+        assert retrieve.find(settings, data, own).users[0].tolist() == [most_similar]
+    asked, real = [], retrieve.nearest
+    monkeypatch.setattr(retrieve, "nearest", lambda *given: asked.append(given[3]) or real(*given))
+    retrieve.find(tiny.changed({"retrieve.exact_up_to": 1234}), data, own)
+    assert asked == [1234]

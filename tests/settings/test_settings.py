@@ -306,3 +306,18 @@ def test_every_key_has_a_description():
     ]
     assert not silent
     assert "methods.llmesr.alpha" in known_keys(Settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("no", "YAML reads this as no text: put it in quotes"),
+        ("2024", "YAML reads this as no text: put it in quotes"),
+        ('"my shop"', "a dataset's name has only letters, digits"),
+    ],
+)
+def test_a_dataset_whose_name_is_none_is_answered_by_a_sentence(tmp_path, written, problem):
+    file = tmp_path / "params.yaml"
+    file.write_text(f"dataset: {written}\n")
+    with pytest.raises(InputError, match=problem):
+        load(file)

@@ -12,6 +12,7 @@ from llmesr.metrics import ndcg
 from llmesr.models.backbones import BACKBONES
 from llmesr.models.base import TrainContext
 from llmesr.models.scoring import Scorer, rank
+from llmesr.prepare.dataset import Targets
 from llmesr.train import checkpoint, loop, losses
 from llmesr.train.loop import Step, Task, distinct, fit, validate
 from llmesr.train.losses import RankingLoss
@@ -275,3 +276,11 @@ def test_a_damaged_checkpoint_is_named(train, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match=r"checkpoint.pt is damaged: delete it to start the run anew"):
         train()
+
+
+def test_an_epoch_is_judged_by_its_own_targets(build, sequences):
+    model, asked = build(method="base"), []
+    few = np.arange(3)
+    held_out = Targets(few, few + 1, np.array([[7, 8], [7, 8], [7, 8]], np.int32))
+    loop.validate(model, Task(sequences, V, T, lambda epoch: asked.append(epoch) or held_out), ALONE, 5)
+    assert asked == [5]

@@ -147,3 +147,34 @@ def test_the_inferrer_is_two_encoders_of_pytorch_over_padded_contexts(build, seq
 @pytest.mark.parametrize("backbone", ["sasrec", "bert4rec"])
 def test_until_training_is_over_it_is_the_backbone_alone(build, backbone):
     assert same_weights(build(backbone, "base"), build(backbone, "cities"))
+
+
+def test_a_fall_that_is_too_small_does_not_count(build, sequences, monkeypatch):
+    """With a tolerance of nearly one no fall after the first counts, and training stops when patience is over."""
+    changes = {"methods.cities.tolerance": 0.99, "methods.cities.patience": 3, "methods.cities.epochs": 50}
+    epochs, real = [], cities.Inferrer.train
+
+    def spy(self, mode=True):
+        epochs.append(mode)
+        return real(self, mode)
+
+    monkeypatch.setattr(cities.Inferrer, "train", spy)
+    model = build(method="cities", changes=changes)
+    model.on_fit_end(context_of(model, sequences))
+    assert sum(epochs) == 1 + 3
+
+
+def test_items_that_are_set_aside_are_not_learned(build, sequences, monkeypatch):
+    model = build(method="cities", changes={"methods.cities.epochs": 3})
+    learned, judged, real = set(), set(), F.mse_loss
+
+    def spy(guess, truth):
+        rows = {tuple(row) for row in truth.detach().round(decimals=5).tolist()}
+        (learned if guess.requires_grad else judged).update(rows)
+        return real(guess, truth)
+
+    monkeypatch.setattr(cities.F, "mse_loss", spy)
+    model.on_fit_end(context_of(model, sequences))
+    assert learned
+    assert judged
+    assert not learned & judged

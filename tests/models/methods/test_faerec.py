@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import D, T, V, context_of, encode, sequences_of
+from llmesr.models.dropout import Dropout
 from llmesr.models.methods import faerec
 from llmesr.models.methods.faerec import feature_alignment, item_alignment
 from llmesr.models.scoring import Scorer
@@ -81,3 +82,20 @@ def test_ids_start_at_the_pca(build):
     model = build(method="faerec")
     plain = build(method="llminit")
     assert torch.equal(model.ids.weight, plain.table.weight)
+
+
+def test_neither_padding_nor_mask_is_aligned(build, sequences, monkeypatch):
+    model, aligned = build("bert4rec", "faerec").eval(), []
+    model.on_epoch_start(context_of(model, sequences))
+    batch = make_batch(model.backbone, sequences, torch.arange(len(sequences)), V, T)
+    there = set(torch.cat([batch.inputs.items, batch.targets]).tolist())
+    assert {0, V + 1} <= there
+    monkeypatch.setattr(faerec, "item_alignment", lambda ids, text, _: aligned.append(len(ids)) or ids.new_zeros(()))
+    model.extra_loss(batch, encode(model, batch.inputs))
+    assert aligned == [len(there - {0, V + 1})]
+
+
+def test_dropout_of_adapter_and_gate_is_that_of_the_code(build):
+    model = build(method="faerec")
+    assert [part.p for part in model.adapter if isinstance(part, Dropout)] == [0.3]
+    assert [part.p for part in model.gate if isinstance(part, Dropout)] == [0.1]

@@ -230,3 +230,19 @@ def test_a_head_user_is_not_enhanced_where_nearly_all_that_is_read_is_the_thresh
     head = whole.take(torch.tensor([8, 9]))
     plain = Scorer.of(backbone_of(model, build, backbone, short), V, 4).states(head)
     torch.testing.assert_close(Scorer.of(model, V, 4).states(head), plain)
+
+
+def test_padding_is_no_item_in_the_quantile(build):
+    """38 items are there once, ten are there ten times: their 80 % quantile is 6.4, with a zero it would be 4.6."""
+    model = build(method="melt")
+    rows = [[item] for item in range(1, 39)] + [[item] for item in range(39, 49) for _ in range(10)]
+    model.on_epoch_start(context_of(model, sequences_of(*rows)))
+    assert model.item_threshold == 6
+
+
+def test_each_branch_has_its_own_weight(build, sequences, monkeypatch):
+    model = build(method="melt", changes={"methods.melt.lambda_user": 0.3, "methods.melt.lambda_item": 0.05})
+    monkeypatch.setattr(model, "_user_loss", lambda *_: torch.tensor(100.0))
+    monkeypatch.setattr(model, "_item_loss", lambda *_: torch.tensor(1000.0))
+    batch = make_batch(model.backbone, sequences, torch.arange(3), V, T)
+    assert model.extra_loss(batch, torch.zeros(1, D)).item() == pytest.approx(0.3 * 100 + 0.05 * 1000)

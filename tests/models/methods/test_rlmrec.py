@@ -87,3 +87,13 @@ def test_generative_tells_the_item_itself_where_cloze_shows_another(build):
     expected = 0.1 * info_nce(model.mapper(states[where]), model.item_embeddings[items], positives, 0.2)
     assert 1 in where
     assert model.extra_loss(batch, states).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_padding_is_not_contrasted(build, sequences, monkeypatch):
+    model, contrasted = build("bert4rec", "rlmrec_con").eval(), []
+    batch = make_batch(model.backbone, sequences, torch.arange(len(sequences)), V, T)
+    there = set(batch.targets.tolist())
+    assert 0 in there
+    monkeypatch.setattr(rlmrec, "info_nce", lambda x, *_: contrasted.append(len(x)) or x.new_zeros(()))
+    model.extra_loss(batch, encode(model, batch.inputs))
+    assert contrasted[0] == len(there - {0})

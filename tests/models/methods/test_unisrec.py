@@ -36,3 +36,10 @@ def test_experts_start_small_and_the_gate_without_a_preference(build):
     text = model.table.text[1:9]
     plain = torch.stack([expert(text) for expert in model.table.experts]).mean(0)
     torch.testing.assert_close(model.table(torch.arange(1, 9)) - model.table.ids(torch.arange(1, 9)), plain)
+
+
+def test_an_expert_drops_out_texts_and_not_what_the_shift_leaves(build):
+    expert = build(method="unisrec").table.experts[0].train()
+    with torch.no_grad():
+        expert.shift.copy_(torch.ones_like(expert.shift))
+    assert expert(expert.shift.detach().expand(50, -1)).abs().max() > 0  # texts equal to the shift: nothing is left
