@@ -1,4 +1,4 @@
-"""LLM-ESR, reproduced: one room a stage, data flowing one way (README.md has the map)."""
+"""LLM-ESR, reproduced: one module a stage, data flowing one way (README.md has the map)."""
 
 from typing import TYPE_CHECKING
 

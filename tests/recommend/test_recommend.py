@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 import torch
 from helpers import context_of, sequences_of
+from huggingface_hub.errors import LocalEntryNotFoundError
 from llmesr import Recommender, embed, recommend
 from llmesr.errors import InputError
 from llmesr.models.inputs import ItemView
 from llmesr.models.matching import MATCHES
 from llmesr.models.registry import METHODS
 from llmesr.models.scoring import Scorer, rank
-from llmesr.recommend import new_items
+from llmesr.recommend import hub, new_items
 from llmesr.report.plots import recommend as plots
 from llmesr.runs.store import TrainedRun
 
@@ -467,3 +468,72 @@ def test_a_method_that_scores_otherwise_is_never_scored_by_products():
     assert not METHODS["dualmatch"].scores_by_product
     own = type("Own", (METHODS["base"],), {"score": lambda self, states, table, histories: -states @ table.T})
     assert not own.scores_by_product
+
+
+# --- to share ---
+
+
+@pytest.fixture
+def shared(made, tmp_path):
+    """A recommender that was saved with its model card, and its folder."""
+    recommender = made()
+    recommender.about.update({"validation_NDCG@10": 0.25, "best_epoch": 7, "encoder": "minilm"})
+    recommender.save_pretrained(tmp_path / "mine")
+    return recommender, tmp_path / "mine"
+
+
+def test_a_model_card_says_what_the_run_was(shared):
+    recommender, folder = shared
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: llmesr\n")
+    assert "# DualMatch on SASRec on tiny" in card
+    assert "| 0.2500 |" in card
+    assert f'shop.recommend(["{recommender.items["item_id"][0]}"' in card
+
+
+def test_what_is_pretrained_comes_from_a_folder_or_from_the_hub(shared, data, monkeypatch):
+    recommender, folder = shared
+    asked = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **keys: asked.append((name, keys)) or str(folder))
+    for name, revision in ((folder, None), ("owner/name", "v1")):
+        again = Recommender.from_pretrained(name, revision)
+        assert again.recommend(history(data), 5).equals(recommender.recommend(history(data), 5))
+    ((name, keys),) = asked
+    assert (name, keys["revision"]) == ("owner/name", "v1")
+    assert "weights.safetensors" in keys["allow_patterns"]
+
+
+def test_what_cannot_be_fetched_is_told_in_a_sentence(monkeypatch):
+    with pytest.raises(InputError, match=r"^a/b/c is no folder, and no name of a repository such as 'owner/name'$"):
+        Recommender.from_pretrained("a/b/c")
+
+    def fail(*_, **__):
+        raise LocalEntryNotFoundError("nothing here\nand more")
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(InputError, match=r"^owner/name is no folder here, and cannot be fetched .*\(nothing here\)$"):
+        Recommender.from_pretrained("owner/name")
+
+
+def test_it_is_uploaded_with_its_card(shared, monkeypatch):
+    recommender, uploaded = shared[0], {}
+
+    class Api:
+        def create_repo(self, name, **keys):
+            uploaded.update({"name": name, **keys})
+            return "https://hub/owner/name"
+
+        def upload_folder(self, *, folder_path, **keys):
+            uploaded["files"] = sorted(file.name for file in folder_path.iterdir())
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    assert recommender.push_to_hub("owner/name", private=True) == "https://hub/owner/name"
+    assert uploaded["private"]
+    assert {"README.md", "card.json", "weights.safetensors"} <= set(uploaded["files"])
+
+    def refuse(*_, **__):
+        raise OSError("401")
+
+    monkeypatch.setattr(Api, "create_repo", refuse)
+    with pytest.raises(InputError, match=r"^owner/name cannot be uploaded \(401\): sign in with `hf auth login`$"):
+        recommender.push_to_hub("owner/name")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -15,10 +16,11 @@ from llmesr import embed
 from llmesr.embed.prompts import item_prompts
 from llmesr.errors import InputError
 from llmesr.models.scoring import Scorer, inference, without
+from llmesr.paths import replacing
 from llmesr.prepare import titles
 from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.prepare.sources import table, tables
-from llmesr.recommend import export, new_items, package
+from llmesr.recommend import export, hub, new_items, package
 from llmesr.recommend.explain import Explanation
 from llmesr.recommend.frames import polars_frame
 from llmesr.recommend.package import Package, ServedSettings
@@ -72,6 +74,43 @@ class Recommender(Package):
                 "`ModelInputs` only `item_embeddings` and `views` are then the trained ones; keep what else it needs "
                 "in parameters or persistent buffers, none of them as long as there are users"
             )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "Recommender":
+        """Load one from a folder or from the Hugging Face hub.
+
+        Args:
+            name: a folder that `save` or `save_pretrained` wrote, or a repository such as `owner/name`.
+            revision: a branch, tag or commit of the repository.
+
+        Raises:
+            InputError: it is not there, cannot be fetched, or is no saved recommender.
+        """
+        return cls.load(hub.fetch(str(name), revision))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Do what `save` does, and write a model card (`README.md`) beside it.
+
+        Raises:
+            InputError: as `save`.
+        """
+        self.save(folder)
+        with replacing(Path(folder) / "README.md") as temporary:
+            temporary.write_text(hub.model_card(self), encoding="utf-8")
+
+    def push_to_hub(self, name: str, *, private: bool = False) -> str:
+        """Put it on the Hugging Face hub with its model card, and return the address. It needs a token.
+
+        Args:
+            name: of the repository, such as `owner/name`.
+            private: nobody else sees it.
+
+        Raises:
+            InputError: it cannot be uploaded.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return hub.upload(Path(folder), name, private=private)
 
     @cached_property
     def rows(self) -> dict[str, int]:
