@@ -18,6 +18,7 @@ import torch
 import yaml
 from helpers import ROOT, D, T, V
 from llmesr import paths, prepare, retrieve
+from llmesr import tiny as tiny_pipeline
 from llmesr.embed import Embeddings
 from llmesr.embed.reduce import reduce
 from llmesr.models.base import Method
@@ -185,6 +186,7 @@ def shell(root: Path, artifacts: Path) -> Callable[..., subprocess.Popen]:
 
     def start(settings: Settings, code: str, *launcher: str) -> subprocess.Popen:
         (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+        tiny_pipeline.note(settings)  # the artifacts are those of these settings
         script = root / "script.py"
         script.write_text(
             f"from pathlib import Path\nfrom llmesr import paths\npaths.ROOT = Path({str(root)!r})\n{code}\n"

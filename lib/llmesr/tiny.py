@@ -18,6 +18,8 @@ from llmesr.runs.inputs import model_inputs
 from llmesr.settings import Settings
 
 TINY = "tiny"
+NOTED = "settings.json"
+"""The file below the tiny dataset's artifacts that says under which settings they were made."""
 Stage = Literal["prepare", "embed", "retrieve", "evaluate", "modalities", "recommend"]
 
 
@@ -42,15 +44,19 @@ def start(settings: Settings) -> None:
     """Delete what stages of the tiny dataset made under other settings of theirs; other datasets are DVC's."""
     if settings.dataset != TINY:
         return
-    file = artifact(TINY, "settings.json")
+    file = artifact(TINY, NOTED)
     noted = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    current = {stage: _settings_of(stage, settings) for stage in STAGES}
     for stage in STAGES:
-        if noted.get(stage) != current[stage]:
+        if noted.get(stage) != _settings_of(stage, settings):
             shutil.rmtree(artifact(TINY, stage), ignore_errors=True)
             shutil.rmtree(results(TINY, stage), ignore_errors=True)
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(current, indent=1), encoding="utf-8")
+    note(settings)
+
+
+def note(settings: Settings) -> None:
+    """Write down under which settings the stages of the tiny dataset are computed."""
+    with replacing(artifact(TINY, NOTED)) as temporary:
+        temporary.write_text(json.dumps({stage: _settings_of(stage, settings) for stage in STAGES}), encoding="utf-8")
 
 
 def _settings_of(stage: Stage, settings: Settings) -> str:

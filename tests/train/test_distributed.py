@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from diskcache import Cache
 from helpers import ALONE, ROOT, T, V, context_of, finished
 from llmesr import embed
@@ -84,8 +85,9 @@ def test_the_mean_of_shares_is_the_loss_even_if_some_process_has_none(
 TRAIN = """
 import sys
 from llmesr.runs.__main__ import main
-sys.argv[1:] = ["--params", str(paths.ROOT / "params.yaml"), "--backbone", "{}", "--method", "{}"]
-main()
+for params, backbone, method in {}:
+    sys.argv[1:] = ["--params", str(paths.ROOT / params), "--backbone", backbone, "--method", method]
+    main()
 """
 EMBED = """
 import sys
@@ -96,27 +98,32 @@ main()
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # what `accelerate launch` does with GPUs
 
 
+CASES = [("sasrec", "llmesr", "epoch"), ("gru4rec", "llmesr", "step"), ("bert4rec", "base", "epoch")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backbone", "method", "refresh"),
-    [("sasrec", "llmesr", "epoch"), ("gru4rec", "llmesr", "step"), ("bert4rec", "base", "epoch")],
-)
-def test_two_processes_learn_what_one_does(run_of, shell, backbone, method, refresh):
+def test_two_processes_learn_what_one_does(run_of, shell, root):
+    """All cases in one pair of processes, which take longer to start than to train."""
     exact = {"model.dropout": 0.0, "train.epochs": 3, "train.batch_size": 14, "train.learning_rate": 0.0001}
-    run = run_of(backbone, method, {**exact, "methods.llmesr.mediator_refresh": refresh})
-    alone = train(run)
-    for file in run.folder.iterdir():
-        file.unlink()
-    finished(shell(run.settings, TRAIN.format(backbone, method), *TWO))
-    both = run.load()  # under the same fingerprint
-    assert both.account["processes"] == 2
-    assert alone.account["processes"] == 1
-    for one, two in zip(alone.history, both.history, strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
-    assert both.history[-1]["NDCG@10"] == pytest.approx(alone.history[-1]["NDCG@10"], abs=1e-6)
-    for name, value in alone.method.state_dict().items():
-        if not name.endswith("key.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
-            torch.testing.assert_close(both.method.state_dict()[name], value, atol=1e-4, rtol=1e-3, msg=name)
+    runs, alone, asked = [], [], []
+    for backbone, method, refresh in CASES:
+        run = run_of(backbone, method, {**exact, "methods.llmesr.mediator_refresh": refresh})
+        runs.append(run)
+        alone.append(train(run))
+        for file in run.folder.iterdir():
+            file.unlink()
+        asked.append((f"{backbone}.yaml", backbone, method))
+        (root / f"{backbone}.yaml").write_text(yaml.safe_dump(run.settings.model_dump(mode="json")))
+    finished(shell(runs[0].settings, TRAIN.format(asked), *TWO))
+    for run, one in zip(runs, alone, strict=True):
+        both = run.load()  # under the same fingerprint
+        assert (both.account["processes"], one.account["processes"]) == (2, 1)
+        for first, second in zip(one.history, both.history, strict=True):
+            assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert both.history[-1]["NDCG@10"] == pytest.approx(one.history[-1]["NDCG@10"], abs=1e-6)
+        for name, value in one.method.state_dict().items():
+            if not name.endswith("key.bias"):  # softmax ignores a key's bias: its gradient is rounding alone
+                torch.testing.assert_close(both.method.state_dict()[name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
 @pytest.mark.slow
@@ -134,7 +141,7 @@ def test_two_processes_resume_from_what_the_first_one_has(run_of, shell, monkeyp
         train(run)
     kept = torch.load(run.folder / "checkpoint.pt", weights_only=True)["history"]
     blind = "import os\nfrom llmesr.train import checkpoint\nif os.environ['RANK'] == '1': checkpoint.load = None\n"
-    finished(shell(run.settings, blind + TRAIN.format("sasrec", "base"), *TWO))
+    finished(shell(run.settings, blind + TRAIN.format([("params.yaml", "sasrec", "base")]), *TWO))
     history = json.loads((run.folder / "history.json").read_text())["epochs"]
     assert history[:2] == kept  # to the second that they took: they were not trained again
     assert len(history) == 3
