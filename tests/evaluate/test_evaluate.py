@@ -318,3 +318,9 @@ def test_labels_are_those_of_the_users_and_items_that_are_asked(uneven, kind):
         for what, n in (("length", lengths[user]), ("popularity", counts[item])):
             assert grouped[what][row] == edge_names(edges[what], what)[sum(n >= edge for edge in edges[what])]
     assert {name for labels in (grouped["user"], grouped["item"]) for name in labels} == set(GROUPS) - {"overall"}
+
+
+def test_ranks_of_ties_stay_halves_in_the_file(tiny, data):
+    split = split_of(data)
+    ranked = [evaluate.Ranked("untrained", "popularity", 0, {"full": np.full(len(split.targets.users), 2.5)}, {})]
+    assert evaluate.frames(ranked, split, data, tiny).ranks["rank"].unique().to_list() == [2.5]

@@ -48,3 +48,10 @@ def test_references_are_ranked_as_a_plain_loop_does(tiny, data, name, monkeypatc
             others = scores[list(others)]
             expected = 1 + (others > scores[item]).sum() + (others == scores[item]).sum() / 2
             assert ranked.ranks[protocol][row] == expected
+
+
+def test_every_interaction_counts_for_popularity_and_99_items_for_similarity():
+    again = sequences_of([1, 1, 1, 2], [2])
+    assert references.Popularity(again, 2)(sequences_of([1])).tolist() == [[0, 3, 2]]
+    together = sequences_of(list(range(1, 151)))  # all items with all others
+    assert (references.ItemKNN(together, 150)(sequences_of([1]))[0] > 0).sum() == 99

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -537,3 +538,24 @@ def test_it_is_uploaded_with_its_card(shared, monkeypatch):
     monkeypatch.setattr(Api, "create_repo", refuse)
     with pytest.raises(InputError, match=r"^owner/name cannot be uploaded \(401\): sign in with `hf auth login`$"):
         recommender.push_to_hub("owner/name")
+
+
+def test_tail_items_are_told_as_such(made, data):
+    told = dict(made("base").items.select("item_id", "tail").iter_rows())
+    assert told == dict(data.items.select("item_id", pl.col("tail") == "tail_item").iter_rows())
+
+
+def test_the_stage_saves_the_run_of_its_seed(tiny, data, inputs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(recommend, "matrix_runs", lambda *_, **own: asked.append(own) or [])
+    monkeypatch.setattr(recommend.Recommender, "load", lambda _: SimpleNamespace(export=lambda *_: None))
+    settings = tiny.changed({"recommend.seed": 43, "recommend.methods": ["base"]})
+    with pytest.raises(IndexError):  # there are no runs
+        recommend.run(settings, data, inputs)
+    assert asked == [{"methods": ("base",), "backbones": ["sasrec"], "seeds": [43]}]
+
+
+def test_an_item_that_was_had_twice_is_a_reason_once(made, data):
+    one, other = history(data)[:2]
+    nearest = made().explain([one, other, one], data.items["item_id"][40]).nearest
+    assert sorted(nearest["item_id"]) == sorted([one, other])

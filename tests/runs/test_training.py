@@ -227,3 +227,11 @@ def test_a_strong_adversary_makes_a_group_harder_to_tell(run_of, data):
         return roc_auc_score(has[1::2], guess.decision_function(states[1::2]))
 
     assert leakage({"train.adversary": "first", "train.adversary_weight": 3.0}) < leakage({}) - 0.05
+
+
+def test_frozen_numbers_are_not_counted(run_of):
+    run = run_of(method="base")
+    model = run.build()
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    first = next(model.parameters()).requires_grad_(requires_grad=False)
+    assert training._costs(run, model, [], 0.0, None)["parameters"] == whole - first.numel()

@@ -283,3 +283,26 @@ def test_a_table_by_hand():
         "| Text alone, nearest item | – | **0.200** | **0.200** | **0.200** |",
         "| Base | zero | **0.200** ± 0.141▲ | **0.200** ± 0.141▼ | **0.200** ± 0.141 |",
     ]
+
+
+def test_the_seed_chooses_the_cold_items(tiny, data):
+    chosen = [
+        cold_split(data, tiny.changed({"cold.share": 0.25, "cold.seed": seed})).cold_items["item_id"].to_list()
+        for seed in (1, 1, 2)
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_among_new_items_no_trained_one_competes(split):
+    class FirstTheLastTrained(Scores):
+        """Put the last trained item before all others."""
+
+        def __call__(self, histories):
+            scores = torch.zeros(len(histories), split.n_items + 1)
+            scores[:, split.data.n_items] = 1
+            return scores
+
+    n = split.cold_items.height
+    for frame in cold._rank(split, FirstTheLastTrained(), {"method": "m"}):
+        if frame["protocol"][0] == "new" and frame.height:
+            assert frame["rank"].max() <= 1 + (n - 1) / 2  # all of them tie

@@ -264,3 +264,10 @@ def test_a_list_that_nobody_can_fill_is_an_error(small, data, inputs, references
 def test_fewer_candidates_than_a_list_holds_are_an_error(tiny):
     with pytest.raises(ValueError, match="3 candidates are fewer than the 5 items"):
         tiny.changed({"diversity.candidates": 3})
+
+
+def test_every_policy_meets_the_same_visitors(misled):
+    """Without exploration the three are one policy, and the same clicks come."""
+    same = [bandits.simulate(policy, 0.0, misled, 300, seed=5) for policy in ("greedy", "epsilon", "ucb")]
+    assert same[0].equals(same[1])
+    assert same[0].equals(same[2])

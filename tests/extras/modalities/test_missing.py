@@ -60,3 +60,13 @@ def test_missing_views_are_measured_view_by_view(run):
 
 def test_no_runs_give_an_empty_frame():
     assert missing.run({}, (0.0, 1.0)).schema == missing.COLUMNS
+
+
+def test_which_items_are_hidden_depends_on_the_seed(run):
+    def hidden(seed):
+        table = run.build().table
+        missing.hide(table, "graph", 0.5, seed)
+        return table.present[:, table.names.index("graph")].tolist()
+
+    assert hidden(1) == hidden(1)
+    assert hidden(1) != hidden(2)

@@ -324,3 +324,12 @@ def test_small_models_are_the_same_each_time(tmp_path):
     for part in ("clip", "ast"):
         one, two = ((tmp_path / name / part / "model.safetensors").read_bytes() for name in ("one", "two"))
         assert one == two
+
+
+def test_of_two_links_of_an_item_the_first_one_counts(data):
+    entities = pl.Series(["e1", "e2"])
+    links = pl.DataFrame({"item_id": ["p01", "p01", "p02"], "entity": ["e2", "e1", "e1"]})
+    model = torch.nn.Module()
+    model.node_emb = torch.nn.Embedding.from_pretrained(torch.tensor([[1.0], [2.0]]))
+    view = knowledge._of_items(model, entities, links, data)
+    assert view.vectors[[1, 2], 0].tolist() == [2.0, 1.0]

@@ -199,3 +199,9 @@ def test_an_adapter_that_is_not_there_is_named(tiny):
     own = tiny.changed({f"embed.encoders.{tiny.embed.encoder}.adapter": "runs/nowhere"})
     with pytest.raises(InputError, match=r"nowhere holds no adapter_model.safetensors"):
         embed.encode(["x"], own, cached=False)
+
+
+def test_a_text_of_the_least_length_is_kept(settings):
+    short = settings.model_copy(update={"least_characters": 8, "languages": ()})
+    rows = pl.DataFrame({"user": [0, 0], "item": [1, 2], "text": ["dry tent", "dry ten"]})
+    assert clean.clean(rows, short)[0]["text"].to_list() == ["dry tent"]
