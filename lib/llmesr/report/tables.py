@@ -80,7 +80,7 @@ def published(metrics: pl.DataFrame, tests: pl.DataFrame) -> str:
 def costs(timings: pl.DataFrame, metrics: pl.DataFrame) -> str:
     """Lay out what training and inference cost: the median over seeds of each figure.
 
-    Inference is what the evaluation took, which encodes every user once and ranks the whole catalogue, a user.
+    Inference is what the evaluation took, which encodes every user once and ranks all items, a user.
     """
     what = ["epochs", "seconds_per_epoch", "train_seconds", "ms_per_user", "peak_rss_mb", "parameters"]
     users = metrics.filter(metric="users", group="overall")["value"].max()

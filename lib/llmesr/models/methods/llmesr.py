@@ -59,7 +59,7 @@ class CrossAttention(nn.Module):
 
 
 class LLMESR(Method):
-    """Two views of each item, one shared backbone that encodes both, similar users as teachers."""
+    """Two views of each item, one shared backbone that encodes both, similar users as neighbours."""
 
     name = "llmesr"
     title = "LLM-ESR"
@@ -88,7 +88,7 @@ class LLMESR(Method):
         attend_padding: bool = True
         """Zero vectors up to T take part in self-attention (authors' code: true, for every method)."""
         mediator_refresh: Literal["epoch", "step"] = "epoch"
-        """When teachers are encoded: all once an epoch, or those of a batch anew each step (authors' code: step)."""
+        """When neighbours are encoded: all once an epoch, or those of a batch anew each step (authors' code: step)."""
 
     def __init__(self, settings: "LLMESR.Settings", inputs: ModelInputs, backbone: Backbone) -> None:
         super().__init__(settings, inputs, backbone)
@@ -152,7 +152,7 @@ class LLMESR(Method):
     # --- retrieval-augmented self-distillation (Sec. 3.3) ---
 
     def on_epoch_start(self, context: TrainContext) -> None:
-        """Encode all users, who are each other's teachers."""
+        """Encode all users, who are each other's neighbours."""
         self._encode_users = context.encode_users
         if self.settings.mediator_refresh == "epoch" and self.settings.alpha > 0:
             self._all_users = context.encode_users(torch.arange(len(self.neighbours), device=self.neighbours.device))

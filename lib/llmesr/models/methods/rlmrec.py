@@ -2,7 +2,7 @@
 
 Con: an MLP brings the LLM embedding to the item's and the user's representation, InfoNCE pulls the pairs together.
 Gen: some input items are hidden, and what the backbone makes of them must reconstruct the LLM embedding.
-Nothing of it remains at inference: the recommender is the plain backbone.
+Nothing of it remains at inference: the recommender is the backbone alone.
 """
 
 import torch
