@@ -17,7 +17,7 @@ from llmesr.models.inputs import ItemView
 from llmesr.models.matching import MATCHES
 from llmesr.models.registry import METHODS
 from llmesr.models.scoring import Scorer, rank
-from llmesr.recommend import hub, new_items
+from llmesr.recommend import export, hub, new_items
 from llmesr.report.plots import recommend as plots
 from llmesr.runs.store import TrainedRun
 
@@ -559,3 +559,13 @@ def test_an_item_that_was_had_twice_is_a_reason_once(made, data):
     one, other = history(data)[:2]
     nearest = made().explain([one, other, one], data.items["item_id"][40]).nearest
     assert sorted(nearest["item_id"]) == sorted([one, other])
+
+
+def test_nobody_is_told_more_items_than_there_are(made, data, tmp_path):
+    recommender = made("base")
+    assert recommender.similar_items("p01", 1000).height == data.n_items - 1
+    scores, items = export.best(recommender.scorer, sequences_of([1, 2], [3]), 1000)
+    assert scores.shape == items.shape == (2, data.n_items)
+    histories = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["p01", "p02"]})
+    recommender.export(histories, tmp_path / "lists.csv", 1000)
+    assert pl.read_csv(tmp_path / "lists.csv").height == data.n_items - 2
