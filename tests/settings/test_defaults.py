@@ -1,8 +1,9 @@
 """Defaults are those that the docs and the papers give: a changed one changes every published row."""
 
 import pytest
-from llmesr.paths import ROOT
-from llmesr.settings import load
+from helpers import ROOT
+from llmesr.errors import InputError
+from llmesr.settings import Settings, load
 
 DEFAULTS = {
     "methods.llmesr.alpha": 0.05,  # ours, from the paper's grid, by validation
@@ -29,14 +30,36 @@ DEFAULTS = {
     "prepare.negatives": 100,
     "prepare.tail_quantile": 0.8,
     "model.hidden": 64,
+    "model.dropout": 0.5,
+    "matrix.seeds": (42, 43, 44),
     "train.learning_rate": 0.001,
+    "train.patience": 20,
     "evaluate.exclude_seen": True,
 }
 
 
 @pytest.mark.parametrize(("key", "value"), DEFAULTS.items())
-def test_a_default_is_the_documented_one(key, value):
-    node = load(ROOT / "params.yaml")
+@pytest.mark.parametrize("settings", [Settings(), load(ROOT / "params.yaml")], ids=["schema", "params.yaml"])
+def test_a_default_is_the_documented_one(settings, key, value):
+    node = settings
     for part in key.split("."):
         node = getattr(node, part)
     assert node == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
+        ("train.learning_rate", 0.0),
+        ("methods.llmesr.alpha", -0.1),
+        ("methods.dualmatch.whitening", 1.1),
+        ("prepare.tail_quantile", 1.0),
+        ("prepare.negatives", 0),
+        ("retrieve.neighbours", 0),
+    ],
+)
+def test_what_makes_no_sense_is_refused(key, value):
+    with pytest.raises(InputError, match=key.replace(".", r"\.")):
+        load(ROOT / "params.yaml", {key: value})
