@@ -291,6 +291,8 @@ def test_a_mark_at_the_start_is_no_part_of_a_name(read):
     raw = read({"interactions.csv": b"\xef\xbb\xbf" + ROWS.encode(), "items.csv": b"\xef\xbb\xbf" + ITEMS.encode()})
     assert pairs(raw) == [("u", "a"), ("u", "b"), ("v", "c")]
     assert raw.items.columns == ["item_id", "title"]
+    raw = read({"interactions.csv": ROWS, "items.csv": b"\xef\xbb\xbfbrand,item_id,title\nX,a,A\nX,b,B\nX,c,C\n"})
+    assert "brand" in raw.items.columns
 
 
 def test_an_unnamed_index_is_no_attribute(read, capsys):
