@@ -312,4 +312,5 @@ def test_a_catalogue_of_one_item_has_no_similar_ones_and_a_popularity():
         TrainContext(0, 0, one, None, None, T, torch.tensor([0]), torch.tensor([1])),
     )
     assert torch.isfinite(alone.popularity).all()
+    assert torch.isfinite(alone.with_new_items(np.ones((2, 4), np.float32), np.array([3]), 0).popularity).all()
     assert text_similarity(np.ones((1, 4), np.float32), 5, 100).nnz == 0

@@ -1,5 +1,7 @@
 """Settings: a file names what it changes, and each mistake is named with its key, its value and the way out."""
 
+import re
+
 import pytest
 import yaml
 from helpers import ROOT
@@ -196,7 +198,7 @@ def test_all_mistakes_are_named_at_once(write):
 def test_swapping_the_dataset_is_one_line(write):
     content = (ROOT / "params.yaml").read_text()
     journey = load(write(content))
-    films = load(write(content.replace("dataset: complete-journey ", "dataset: movielens-100k ")))
+    films = load(write(re.sub(r"(?m)^dataset: complete-journey\b", "dataset: movielens-100k", content)))
     assert (journey.dataset, journey.data.format, journey.data.category) == (
         "complete-journey",
         "complete-journey",

@@ -284,3 +284,15 @@ def test_an_epoch_is_judged_by_its_own_targets(build, sequences):
     held_out = Targets(few, few + 1, np.array([[7, 8], [7, 8], [7, 8]], np.int32))
     loop.validate(model, Task(sequences, V, T, lambda epoch: asked.append(epoch) or held_out), ALONE, 5)
     assert asked == [5]
+
+
+def test_order_and_dropout_of_an_epoch_depend_on_the_seed(run_of, tmp_path):
+    """The same first weights, another seed of training: other batches, and another loss."""
+    run = run_of(method="base", changes={"train.epochs": 1})
+    task = Task(run.data.train, V, T, lambda _: run.data.validation)
+    losses_of = []
+    for number, seed in enumerate((1, 1, 2)):
+        model = run.build()
+        fitted = fit(model, task, run.train_settings, seed, tmp_path / f"{number}.pt", "f", ALONE)
+        losses_of.append(fitted.history[0]["loss"])
+    assert losses_of[0] == losses_of[1] != losses_of[2]

@@ -247,7 +247,8 @@ class Matcher(nn.Module):
         grown.users.items = self.users.items
         grown.users.rarity[:known].copy_(self.users.rarity)
         logs = np.log1p(counts.astype(np.float64))
-        taken_for = (np.log1p(new_count) - logs.mean()) / max(logs.std(ddof=1), 1e-6) if settings.popularity else 0
+        spread = max(logs.std(ddof=min(1, len(logs) - 1)), 1e-6)
+        taken_for = (np.log1p(new_count) - logs.mean()) / spread if settings.popularity else 0
         grown.popularity.fill_(float(taken_for))[:known].copy_(self.popularity)
         grown.weights.copy_(self.weights)
         grown.halves.copy_(self.halves)

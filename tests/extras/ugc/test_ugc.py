@@ -205,3 +205,7 @@ def test_a_text_of_the_least_length_is_kept(settings):
     short = settings.model_copy(update={"least_characters": 8, "languages": ()})
     rows = pl.DataFrame({"user": [0, 0], "item": [1, 2], "text": ["dry tent", "dry ten"]})
     assert clean.clean(rows, short)[0]["text"].to_list() == ["dry tent"]
+
+
+def test_many_mild_texts_do_not_add_up_to_a_strong_feeling():
+    assert text_features.feelings([["it is okay"] * 20]) == text_features.feelings([["it is okay"]])
