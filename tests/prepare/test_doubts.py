@@ -147,6 +147,11 @@ def test_tables_of_others_are_named(read, capsys, file, key):
         ("Report\n\n" + ROWS, r"line 3 has the names of the columns"),
         (HEADER + '"u,a,""1"""\n', r"line 2 stands in quotes as a whole"),
         (HEADER + "u;a;1\n", r"line 2 has a semicolon between its fields, the header a comma"),
+        (
+            " user_id | item_id \n---------+---------\n u       | a\n(1 row)\n",
+            r"is what a database's shell shows on the screen",
+        ),
+        ("+---------+---------+\n| user_id | item_id |\n+---------+---------+\n| u | a |\n", r"database's shell shows"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"is a pointer of Git LFS, not the table"),
     ],
 )

@@ -90,7 +90,7 @@ def _check_signature(file: Path) -> None:
         InputError: it is compressed, a spreadsheet or in parquet, and its name says otherwise, or the other way round.
     """
     with file.open("rb") as raw:
-        start = raw.read(64)
+        start = raw.read(4096)
     name, zipped = shown(file), file.suffix == ".gz"
     if start.startswith(b"\x1f\x8b") and not zipped:
         raise InputError(f"{name} is compressed by gzip: call it {file.name}.gz")
@@ -98,6 +98,8 @@ def _check_signature(file: Path) -> None:
         raise InputError(f"{name} is a spreadsheet or a zip archive: save its table as CSV")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise InputError(f"{name} is a web page: get the table itself, perhaps after signing in")
+    if re.match(rb"\s*\+-[+-]+\+\s*\n|[^\n]*\|[^\n]*\n-+(\+-+)+\s*\n", start):
+        raise InputError(f"{name} is what a database's shell shows on the screen: export the table as CSV")
     if start.startswith(b"version https://git-lfs"):
         raise InputError(f"{name} is a pointer of Git LFS, not the table: get it with `git lfs pull`")
     if start.startswith(b"PAR1") and file.suffix != ".parquet":
