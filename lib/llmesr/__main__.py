@@ -21,22 +21,14 @@ COMMANDS = {
     "reliability": ("benchmarks.reliability", "break the pipeline in many ways, and compare what comes out"),
 }
 """Name → module and what it does."""
-PIPELINE = {
-    "make repro": "the headline",
-    "make all": "everything that the dataset allows (`dvc repro`)",
-    "make lab": "the lessons in JupyterLab",
-    "make demo": "a page that recommends",
-    "make test": "lint, all tests, every lesson on the tiny shop",
-}
 
 
 def main(arguments: list[str]) -> None:
     """List the commands, or run the one that is named with the arguments behind it."""
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:12} {what}" for name, (_, what) in COMMANDS.items()]
-        lines += ["", "and from the project's folder:", ""]
-        lines += [f"  {name:12} {what}" for name, what in PIPELINE.items()]
-        print("\n".join(["usage: python -m llmesr COMMAND …   (each takes --help)", "", *lines]))
+        lines += ["", "`make` lists those of the pipeline, such as `make repro`."]
+        print("\n".join(["usage: python -m llmesr COMMAND …", "", *lines]))
         return
     name, *rest = arguments
     if name not in COMMANDS:

@@ -69,6 +69,11 @@ def test_whole_records_are_no_ids(read):
         read({"interactions.jsonl": line * 2}, columns={"item_id": "items"})
 
 
+def test_a_title_that_looks_like_a_record_is_an_id(read):
+    raw = read({"interactions.csv": HEADER + 'u,"Batman: Year One, Part: 2",1\nu,Alien,2\nv,Heat,3\n'})
+    assert raw.interactions["item_id"][0] == "Batman: Year One, Part: 2"
+
+
 def test_several_items_in_a_cell_are_said_and_refused_where_the_items_are_known(read, capsys):
     rows = HEADER + 'u,"1,2",1\nv,3,2\n'
     read({"interactions.csv": rows})

@@ -1,6 +1,6 @@
 """How far apart are two methods, and how surely? Tables and forest plots of differences with their intervals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -95,7 +95,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     return f"{mark} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {q}"
 
 
-def forest(rows: Rows, title: str, what: str, groups: Iterable[str] = GROUPS) -> Figure:
+def forest(rows: Rows, title: str, what: str) -> Figure:
     """Draw differences, a dot each with its 95 % interval over users; a full dot is significant.
 
     A row of panels a protocol, a column for all test cases and one for those of tail items.
@@ -104,16 +104,14 @@ def forest(rows: Rows, title: str, what: str, groups: Iterable[str] = GROUPS) ->
         rows: the comparisons, the first one on top.
         title: what the figure shows, of which data.
         what: the label of the horizontal axes.
-        groups: the columns.
     """
-    columns = list(groups)
     places = range(len(rows) - 1, -1, -1)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
         figure, panels = plt.subplots(
-            2, len(columns), figsize=(10, 2.6 + 0.6 * len(rows)), sharey=True, sharex="row", layout="constrained"
+            2, len(GROUPS), figsize=(10, 2.6 + 0.6 * len(rows)), sharey=True, sharex="row", layout="constrained"
         )
         for axes, (protocol, ranking) in zip(panels, PROTOCOLS.items(), strict=True):
-            for axis, group in zip(axes, columns, strict=True):
+            for axis, group in zip(axes, GROUPS, strict=True):
                 axis.axvline(0, color=MARK, linestyle="--")
                 for place, found in zip(places, rows.values(), strict=True):
                     if row := found.get((protocol, group)):
