@@ -4,27 +4,10 @@ import polars as pl
 import pytest
 from llmesr import prepare
 from llmesr.errors import InputError
-from llmesr.prepare.sources import load_raw
-from llmesr.settings import DatasetSettings
 
 HEADER = "user_id,item_id,timestamp\n"
 ROWS = HEADER + "u,a,1\nu,b,2\nv,c,3\n"
 ITEMS = "item_id,title\na,Apple\nb,Banana\nc,Cherry\n"
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Write files by name, as text, bytes or a frame, and read them."""
-
-    def read(files, **keys):
-        for name, content in files.items():
-            if isinstance(content, pl.DataFrame):
-                content.write_parquet(tmp_path / name)
-            else:
-                (tmp_path / name).write_text(content)
-        return load_raw(tmp_path, DatasetSettings(**keys))
-
-    return read
 
 
 # --- ids ---

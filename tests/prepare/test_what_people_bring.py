@@ -13,20 +13,6 @@ ROWS = HEADER + "u,a,1\nu,b,2\nv,c,3\n"
 ITEMS = "item_id,title\na,Apple\nb,Banana\nc,Cherry\n"
 
 
-@pytest.fixture
-def read(tmp_path):
-    """Write files by name, as text or as bytes, and read them."""
-
-    def read(files, **keys):
-        for name, content in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return load_raw(tmp_path, DatasetSettings(**keys))
-
-    return read
-
-
 def pairs(raw):
     return raw.interactions.select("user_id", "item_id").rows()
 

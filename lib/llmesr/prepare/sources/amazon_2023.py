@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from llmesr.prepare.sources import lines, table
+from llmesr.prepare.sources import files, lines, table
 from llmesr.prepare.sources.amazon_2014 import find
 from llmesr.settings import DatasetSettings
 
@@ -37,7 +37,8 @@ def load(folder: Path, recipe: DatasetSettings) -> tuple[pl.DataFrame, pl.DataFr
         InputError: a file is missing, ambiguous or damaged, or a line is malformed.
     """
     if any(SPLIT.search(file.name) for file in folder.glob("*.csv*")):
-        interactions = table.read_interactions(folder, recipe).frame.select("user_id", "item_id", "timestamp")
+        parts = files.of_interactions(folder, recipe)
+        interactions = table.read_interactions(parts, recipe).frame.select("user_id", "item_id", "timestamp")
         metadata = lines.find(folder, lambda name: name.startswith("meta_"), "file of metadata 'meta_X'")
     else:
         reviews, metadata = find(folder, "X")

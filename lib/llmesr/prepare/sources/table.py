@@ -46,7 +46,8 @@ def load(
         InputError: a file or column is missing or could be several, a file or row cannot be read, an item id occurs
             twice, an item has no text, or an interaction names an unknown item; the message names file and row.
     """
-    table = read_interactions(folder, recipe)
+    parts = files.of_interactions(folder, recipe)
+    table = read_interactions(parts, recipe)
     items_file = files.of_items(folder, recipe)
     if items_file:
         items = read_items(items_file, recipe)
@@ -69,9 +70,7 @@ def load(
             note(
                 f"no {key} of {shown(file)} ('{cut_short(one[key][0])}') occurs in {table.file.name}: write them alike"
             )
-    doubts.said_of_unread(
-        folder, [*files.of_interactions(folder, recipe), *filter(None, (items_file, users_file, texts_file))]
-    )
+    doubts.said_of_unread(folder, [*parts, *filter(None, (items_file, users_file, texts_file))])
     if texts is not None and texts.height and not _comparable(texts, interactions):
         kinds = [str(frame.schema["timestamp"]) for frame in (texts, interactions)]
         raise InputError(
@@ -89,19 +88,25 @@ def _comparable(one: pl.DataFrame, other: pl.DataFrame) -> bool:
 # --- the interactions ---
 
 
-def read_interactions(folder: Path, recipe: DatasetSettings) -> Table:
+def read_interactions(found: list[Path], recipe: DatasetSettings) -> Table:
     """Read who had what: `user_id`, `item_id`, `timestamp`, and further columns as they are.
 
+    Args:
+        found: the table, or its parts in their order, as `files.of_interactions` finds them.
+        recipe: of the dataset.
+
     Raises:
-        InputError: there is no such table, several could be meant, or a column or row is at fault.
+        InputError: a column or row is at fault.
     """
     _refuse_a_column_twice(recipe)
-    parts = [read(file, recipe, timed=True) for file in files.of_interactions(folder, recipe)]
+    parts = [read(file, recipe, timed=True) for file in found]
     parts = [_with_ids(_with_one_time(part, recipe), ("user_id", "item_id"), recipe) for part in parts]
     parts = [_with_times(part, recipe) for part in parts]
     whole = parts[0]
     if len(parts) > 1:
-        note(f"{shown(folder)}: {', '.join(part.file.name for part in parts)} are read as parts of one table")
+        note(
+            f"{shown(whole.file.parent)}: {', '.join(part.file.name for part in parts)} are read as parts of one table"
+        )
         whole = whole.with_frame(pl.concat([part.frame for part in parts], how="diagonal_relaxed"))
     timeless = [part for part in parts if "timestamp" not in part.names]
     doubts.said_of_interactions(whole)
