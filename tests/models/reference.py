@@ -1,7 +1,7 @@
 """LLM-ESR on SASRec, written as the paper's equations read: what our model is compared with.
 
 Rectangles of B × T with zeros on the left; the adapter meets every position, layer by layer; attention is a softmax
-over T × T; teachers are encoded anew for every user in every step. Nothing is shared, gathered or skipped.
+over T × T; similar users are encoded anew for every user in every step. Nothing is shared, gathered or skipped.
 """
 
 from itertools import pairwise
@@ -109,8 +109,8 @@ class Reference(nn.Module):
     @torch.no_grad()
     def mediators(self, sequences: Sequences, users: Tensor) -> Tensor:
         """Encode the N similar users of each user and average them: T_u (B, 2D) (Eq. 8)."""
-        teachers = self.neighbours[users].flatten()  # (B · N,)
-        last = self.states(self.rectangle(sequences.take(teachers, self.max_length + 1).drop_last(least=1)))[:, -1]
+        similar = self.neighbours[users].flatten()  # (B · N,)
+        last = self.states(self.rectangle(sequences.take(similar, self.max_length + 1).drop_last(least=1)))[:, -1]
         return last.view(len(users), -1, last.shape[-1]).mean(1)
 
     def loss(self, sequences: Sequences, users: Tensor, negatives: Tensor) -> Tensor:

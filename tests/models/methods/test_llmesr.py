@@ -21,7 +21,7 @@ from torch import nn
 
 @pytest.fixture
 def pair(build, tiny, float64):
-    """Our model and the reference, of equal weights, without dropout; teachers are encoded in every step.
+    """Our model and the reference, of equal weights, without dropout; similar users are encoded in every step.
 
     In float64, since layer norm blows up rounding where a row hardly varies.
     """
@@ -206,7 +206,7 @@ def test_the_semantic_table_is_frozen_and_the_rest_learns(build):
 
 @pytest.mark.parametrize("refresh", ["epoch", "step"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_mediator_is_the_mean_of_the_teachers_without_gradient(build, sequences, backbone, refresh):
+def test_the_mediator_is_the_mean_of_similar_users_without_gradient(build, sequences, backbone, refresh):
     model = build(backbone, changes={"methods.llmesr.mediator_refresh": refresh})
     model.on_epoch_start(context_of(model, sequences))
     users = torch.tensor([4, 0])
@@ -214,11 +214,11 @@ def test_the_mediator_is_the_mean_of_the_teachers_without_gradient(build, sequen
     assert not mediators.requires_grad
     scorer = Scorer.of(model, V, T)
     for row, user in enumerate(users):
-        teachers = model.neighbours[user]
-        assert user not in teachers
-        expected = scorer.states(sequences.take(teachers), hide_last=True).mean(0)
+        similar = model.neighbours[user]
+        assert user not in similar
+        expected = scorer.states(sequences.take(similar), hide_last=True).mean(0)
         torch.testing.assert_close(mediators[row], expected)
-    assert model.training  # encoding teachers must not leave the student in evaluation mode
+    assert model.training  # encoding similar users must not leave the student in evaluation mode
 
 
 def test_gradient_of_the_distillation_is_that_of_a_constant_target(build, sequences):
@@ -237,16 +237,16 @@ def test_gradient_of_the_distillation_is_that_of_a_constant_target(build, sequen
     assert gradient.count_nonzero() <= taught.numel()
 
 
-def test_alpha_zero_asks_for_no_teacher(build):
+def test_alpha_zero_asks_for_no_similar_users(build):
     model = build(changes={"methods.llmesr.alpha": 0.0})
-    nobody = lambda users, **_: pytest.fail("teachers were encoded")  # noqa: E731
+    nobody = lambda users, **_: pytest.fail("similar users were encoded")  # noqa: E731
     model.on_epoch_start(TrainContext(0, 0, None, nobody, None, T, None, None))
     assert model.extra_loss(None, None) is None
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_student_is_encoded_as_its_teachers_are(build, sequences, backbone):
-    """The state that is taught is the one that a teacher gives, but for dropout and masks."""
+def test_a_user_is_encoded_as_the_similar_ones_are(build, sequences, backbone):
+    """The state in the loss is the one that a mediator is made of, but for dropout and masks."""
     model = build(backbone).eval()
     users = torch.tensor([0, 3, 5])
     batch = make_batch(model.backbone, sequences, users, V, T)
@@ -255,7 +255,7 @@ def test_a_student_is_encoded_as_its_teachers_are(build, sequences, backbone):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_student_of_a_long_history_reads_as_many_items_as_its_teachers(build, backbone):
+def test_a_user_of_a_long_history_reads_as_many_items_as_the_similar_ones(build, backbone):
     model, users = build(backbone).eval(), torch.arange(3)
     long = sequences_of(list(range(1, 31)), list(range(40, 18, -1)), list(range(1, T + 2)))
     batch = make_batch(model.backbone, long, users, V, T)

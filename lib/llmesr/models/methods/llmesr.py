@@ -161,8 +161,8 @@ class LLMESR(Method):
         """Return T_u, the mean of the N similar users' [u_se : u_co], without gradient: (b, 2D) (Eq. 8)."""
         if self.settings.mediator_refresh == "epoch":
             return self._all_users[self.neighbours[users]].mean(1)  # (b, N, 2D) to (b, 2D)
-        teachers, place = self.neighbours[users].unique(return_inverse=True)
-        return self._encode_users(teachers, shard=False)[place].mean(1)
+        similar, place = self.neighbours[users].unique(return_inverse=True)
+        return self._encode_users(similar, shard=False)[place].mean(1)
 
     def extra_loss(self, batch: Batch, states: Tensor) -> Tensor | None:
         """Return α · L_SD, the squared distance of [u_se : u_co] to its mediator (Eq. 9).
