@@ -35,8 +35,7 @@ verify: setup  ## Compare your numbers with the published ones, against seed noi
 all: data  ## Everything that the dataset allows: `dvc repro`
 	dvc --wait-for-lock repro
 
-demo: data  ## Open a page that recommends, from what the runs have learned
-	dvc --wait-for-lock repro recommend
+demo: setup  ## Open a page that recommends: by your runs, or by the recommender in results/
 	streamlit run lib/llmesr/tools/demo.py --server.address 127.0.0.1 --client.toolbarMode minimal --browser.gatherUsageStats false
 
 lab: data  ## Open the lessons in JupyterLab

@@ -1,5 +1,7 @@
 """The page of `make demo`: first without a browser, then in headless Chromium where there is one."""
 
+import math
+import re
 import shutil
 import socket
 import sys
@@ -8,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import streamlit as st
-from llmesr import embed, recommend
+from llmesr import Recommender, embed, recommend
 from llmesr.runs.matrix import matrix_runs
 from llmesr.runs.training import train
 from llmesr.tools import demo
@@ -58,41 +60,84 @@ def app(saved, settings):
     return AppTest.from_function(script, kwargs={"settings": settings}, default_timeout=60).run()
 
 
-def test_it_shows_what_each_method_recommends_and_why(app, settings):
+def lists(app):
+    """What the two lists show: each item's card."""
+    return [re.findall("<li>(.*?)</li>", element.proto.body) for element in app.get("html")]
+
+
+def titles(cards):
+    return [re.search("<b>(.*?)</b>", card)[1] for card in cards]
+
+
+def test_it_shows_what_two_methods_recommend_and_why(app, settings):
     assert not app.exception
-    assert [heading.value for heading in app.subheader] == ["LLM-ESR", "Base", "The history, latest first"]
-    first, second, history = (table.value for table in app.dataframe)
-    for listed in (first, second):
-        assert len(listed) == settings.recommend.k
-        assert listed["why"].str.contains("near ").all()
-    assert first["why"].str.contains("semantic|collaborative").all()
-    assert len(history) == len(app.multiselect[0].value)
+    assert [box.value for box in app.selectbox if box.label.startswith("Method")] == ["LLM-ESR", "Base"]
+    first, second = lists(app)
+    for cards in (first, second):
+        assert len(cards) == settings.recommend.k
+        assert all("in the history (cosine" in card for card in cards)
+    assert all(re.search(r'aria-label="semantic [+-]\d+%, collaborative [+-]\d+%"', card) for card in first)
+    assert all(
+        math.isclose(sum(map(float, re.findall(r"width: ([\d.]+)%;", card))), 100, abs_tol=0.2) for card in first
+    )
+    assert not any("aria-label" in card for card in second)  # the score of the backbone alone has one part
+    assert len(app.table[-1].value) == len(app.multiselect[0].value)
 
 
 def test_another_user_and_a_shorter_history_change_the_lists(app, saved):
     app.selectbox(key="user").select(saved.users["user_id"][7]).run()
-    before = app.dataframe[0].value["title"].tolist()
+    before = titles(lists(app)[0])
     past = app.multiselect[0].value
     assert past[:-1] == saved.items["item_id"].gather(saved.train[7].numpy() - 1).to_list()
     app.multiselect[0].set_value(past[:1]).run()
-    assert app.dataframe[0].value["title"].tolist() != before
-    assert len(app.dataframe[-1].value) == 1
+    assert titles(lists(app)[0]) != before
+    assert len(app.table[-1].value) == 1
+
+
+def test_more_from_the_long_tail_lists_rarer_items(app):
+    def bought():
+        return np.median([int(re.search(r"bought (\d+) times", card)[1]) for card in lists(app)[0]])
+
+    before, other = bought(), titles(lists(app)[1])
+    app.toggle(key="tail 0").set_value(True).run()
+    assert not app.exception
+    assert bought() < before
+    assert titles(lists(app)[1]) == other
+
+
+def test_titles_are_text_and_not_markup(app, saved):
+    app.text_input(key="new").input("<img src=x onerror=alert(1)>").run()
+    app.sidebar.slider[0].set_value(20).run()
+    everything = "".join(element.proto.body for element in app.get("html"))
+    assert "<img" not in everything
 
 
 def test_a_new_item_is_placed_among_all(app, saved):
     app.text_input(key="new").input("Head torch").run()
     assert not app.exception
-    stands = app.dataframe[2].value
+    stands, near, _ = (table.value for table in app.table)
     assert stands["method"].tolist() == ["LLM-ESR", "Base"]
     assert (stands["rank"] >= 1).all()
     assert (stands["rank"] <= stands["of"]).all()
-    assert len(app.dataframe[3].value) == 5
+    assert len(near) == 5
+
+
+def test_without_a_run_the_published_recommender_is_shown(saved, settings, tmp_path, monkeypatch):
+    folder = tmp_path / "published" / settings.dataset
+    Recommender.load(recommend.saved(settings, "llmesr")).save_pretrained(folder / "recommend" / "sasrec-llmesr-42")
+    recommend.histories(saved).head(50).write_parquet(folder / "recommend" / demo.EVERYBODY)
+    monkeypatch.setattr(demo, "results", lambda dataset, stage: folder / stage)
+    monkeypatch.setattr(demo, "saved", lambda settings, name: tmp_path / name)
+    app = AppTest.from_function(script, kwargs={"settings": settings}, default_timeout=60).run()
+    assert not app.exception
+    assert [box.value for box in app.selectbox if box.label.startswith("Method")] == ["LLM-ESR", "LLM-ESR"]
+    assert [switch.value for switch in app.toggle] == [False, True]  # one method: its list, and a rarer one beside it
 
 
 def test_an_empty_history_asks_for_an_item(app):
     app.multiselect[0].set_value([]).run()
     assert "choose at least one item" in app.info[0].value
-    assert not app.dataframe
+    assert not lists(app)
 
 
 def test_without_recommenders_it_says_what_to_run(data, settings):
@@ -101,7 +146,6 @@ def test_without_recommenders_it_says_what_to_run(data, settings):
     assert "holds no saved recommender" in app.error[0].value
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromedriver"), reason="no Chromium on this machine")
 def test_in_a_browser(saved, settings, shell):
     with socket.socket() as free:
@@ -123,9 +167,9 @@ def test_in_a_browser(saved, settings, shell):
         seen = WebDriverWait(browser, 60)
         seen.until(lambda page: "The history, latest first" in page.find_element(By.TAG_NAME, "body").text)
         shown = browser.find_element(By.TAG_NAME, "body").text
-        assert "LLM-ESR" in shown
+        assert "Tiny shop: 48 items, SASRec" in shown
         assert "Traceback" not in shown
-        seen.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "canvas")) >= len(METHODS))  # tables are drawn
+        seen.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "ol.list > li")) == 2 * settings.recommend.k)
         assert demo.NEW not in shown
     finally:
         browser.quit()

@@ -1,32 +1,58 @@
-"""The page of `make demo`: pick a user or put a history together, and see what each method recommends and why.
+"""The page of `make demo`: choose a user or put a history together, and compare two lists and their reasons.
 
 streamlit run lib/llmesr/tools/demo.py -- [SETTINGS]
+
+It shows the recommenders that `dvc repro recommend` has saved, or else the one that lies in `results/`.
 """
 
 import sys
 from collections.abc import Sequence
+from html import escape
 
+import numpy as np
 import polars as pl
+import seaborn as sns
 import streamlit as st
 
 from llmesr import Recommender
 from llmesr.errors import InputError
+from llmesr.extras.diversity.measures import Catalogue
+from llmesr.extras.diversity.rerank import candidates, less_popular
+from llmesr.paths import results
 from llmesr.prepare import dataset
 from llmesr.recommend import histories, saved
-from llmesr.report import METHOD_NAMES
-from llmesr.report.plots.recommend import history_frame, side_by_side
+from llmesr.recommend.explain import Explanation
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, dataset_name
+from llmesr.report.plots.recommend import history_frame
 from llmesr.settings import Settings, load
 
 NEW = "new-item"  # id of the item that the visitor invents
-COLUMNS = 2
+CANDIDATES, TRADE = 100, 0.5  # of re-ranking: how many items it chooses from, and λ of `less_popular`
+EVERYBODY = "histories.parquet"  # beside published recommenders
+STYLE = """<style>
+.list {padding-left: 1.6em; line-height: 1.35} .list li {margin-bottom: .7em}
+.tail {background: #2f6f9f; color: #fff; border-radius: .6em; padding: 0 .5em; font-size: .8em; white-space: nowrap}
+.small {font-size: .85em; opacity: .8}
+.bar {display: flex; height: .6em; margin: .2em 0; border-radius: .3em; overflow: hidden; background: #80808033}
+.bought {width: 6em; display: inline-flex; vertical-align: middle} .bought i {background: #8a949e}
+.against {background-image: repeating-linear-gradient(45deg, transparent 0 3px, rgba(255, 255, 255, .8) 3px 6px)}
+.key i {display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin: 0 .3em 0 .8em}
+</style>"""
 
 
 @st.cache_resource(show_spinner="Loading the recommenders …")
 def loaded(settings: Settings) -> tuple[dict[str, Recommender], dict[str, list[str]]]:
-    """Load what the stage `recommend` saved, and everybody's history."""
-    recommenders = {METHOD_NAMES[name]: Recommender.load(saved(settings, name)) for name in settings.recommend.methods}
-    rows = histories(dataset.load(settings.dataset)).group_by("user_id", maintain_order=True).agg("item_id")
-    return recommenders, {user: list(items) for user, items in rows.iter_rows()}
+    """Load recommenders by their methods' names, and everybody's history."""
+    published = results(settings.dataset, "recommend")
+    folders = [saved(settings, name) for name in settings.recommend.methods]
+    in_git = sorted(card.parent for card in published.glob("*/card.json"))
+    if in_git and not any(folder.exists() for folder in folders):
+        folders, rows = in_git, pl.read_parquet(published / EVERYBODY)
+    else:
+        rows = histories(dataset.load(settings.dataset))
+    recommenders = [Recommender.load(folder) for folder in folders]
+    everyone = rows.group_by("user_id", maintain_order=True).agg("item_id")
+    return {METHOD_NAMES[one.about["method"]]: one for one in recommenders}, dict(everyone.iter_rows())
 
 
 @st.cache_resource(show_spinner="Reading the new item …", max_entries=8)
@@ -37,11 +63,11 @@ def with_new(settings: Settings, title: str) -> dict[str, Recommender]:
 
 
 def chosen_history(recommender: Recommender, everyone: dict[str, list[str]]) -> list[str]:
-    """Let the visitor pick a user, and change what that user has had."""
+    """Let the visitor choose a user, and change what that user has had."""
     user = st.sidebar.selectbox("A user of the dataset", list(everyone), key="user")
     titles = dict(recommender.items.select("item_id", "title").iter_rows())
     return st.sidebar.multiselect(
-        "has had, oldest first (add and remove as you like)",
+        "History, oldest first: add and remove items",
         list(titles),
         default=everyone[user],
         format_func=lambda item: f"{titles[item]} · {item}",
@@ -49,32 +75,88 @@ def chosen_history(recommender: Recommender, everyone: dict[str, list[str]]) -> 
     )
 
 
+def listed(recommender: Recommender, history: Sequence[str], k: int, *, more_tail: bool) -> list[str]:
+    """Give the ids of a list, as scored or re-ranked with popularity taken off."""
+    best = recommender.recommend(history, max(k, CANDIDATES) if more_tail else k)
+    if not more_tail:
+        return best["item_id"].to_list()
+    none = np.zeros((1, 0), np.float32)
+    known = Catalogue(none, none, best["count"].to_numpy(), best["tail"].to_numpy(), n_users=0)
+    columns = less_popular(candidates(best["score"].to_numpy()[None], best.height, none), k, TRADE, known)[0]
+    return best["item_id"].gather(columns).to_list()
+
+
+def as_html(recommender: Recommender, items: Sequence[str], reasons: Sequence[Explanation]) -> str:
+    """Lay out a list: title, mark of the long tail, bar of popularity, and what the score is made of."""
+    parts = list(reasons[0].parts)
+    colours = dict(zip(parts, sns.color_palette("colorblind", len(parts)).as_hex(), strict=True))
+    rows = [recommender.rows[item] - 1 for item in items]
+    about = recommender.items[rows].select("item_id", "title", "count", "tail")
+    most = np.log1p(recommender.items["count"].max())
+    cards = []
+    for item, title, count, tail, reason in zip(*about, reasons, strict=True):
+        mark = ' <span class="tail">long tail</span>' if tail else ""
+        width = 100 * np.log1p(count) / most
+        popularity = f'<span class="bar bought" aria-hidden="true"><i style="width: {width:.0f}%"></i></span>'
+        near, cosine = reason.nearest["title"][0], reason.nearest["cosine"][0]
+        cards.append(
+            f"<li><b>{escape(title)}</b>{mark}"
+            f'<div class="small">bought {count:,} times {popularity} · item {escape(item)}</div>{_why(reason, colours)}'
+            f'<div class="small">like {escape(near)} in the history (cosine {cosine:.2f})</div></li>'
+        )
+    return f'{STYLE}{_key(colours)}<ol class="list">{"".join(cards)}</ol>'
+
+
+def _why(reason: Explanation, colours: dict[str, str]) -> str:
+    """Draw the shares of a score as one bar; what speaks against the item is striped. One part alone needs none."""
+    if len(colours) == 1:
+        return ""
+    said = ", ".join(f"{name} {share:+.0%}" for name, share in reason.shares.items())
+    parts = "".join(
+        f'<i class="{"for" if share >= 0 else "against"}" '
+        f'style="width: {abs(share):.1%}; background-color: {colours[name]}"></i>'
+        for name, share in reason.shares.items()
+    )
+    return f'<div class="bar" role="img" title="{escape(said)}" aria-label="{escape(said)}">{parts}</div>'
+
+
+def _key(colours: dict[str, str]) -> str:
+    """Name the colours of the bars."""
+    if len(colours) == 1:
+        return '<div class="small">The score of this method has one part.</div>'
+    names = "".join(f'<i style="background: {colour}"></i>{escape(name)}' for name, colour in colours.items())
+    return f'<div class="key small" aria-hidden="true">Score:{names}</div>'
+
+
 def show_lists(recommenders: dict[str, Recommender], history: Sequence[str], k: int) -> None:
-    """Show what each method recommends, in columns."""
-    lists = list(side_by_side(recommenders, history, k).items())
-    for start in range(0, len(lists), COLUMNS):
-        for column, (name, listed) in zip(st.columns(COLUMNS), lists[start : start + COLUMNS], strict=False):
-            column.subheader(name)
-            share = (listed["long tail"] == "✓").mean() or 0.0
-            column.caption(
-                f"{share:.0%} from the long tail, bought {listed['bought'].median() or 0:.0f} times (median)"
+    """Show two lists beside each other, each of a method that is chosen above it."""
+    names = list(recommenders)
+    for place, column in enumerate(st.columns(2)):
+        with column:
+            name = st.selectbox(f"Method of list {place + 1}", names, index=min(place, len(names) - 1))
+            more_tail = st.toggle("More from the long tail", value=place >= len(names), key=f"tail {place}")
+            recommender = recommenders[name]
+            items = listed(recommender, history, k, more_tail=more_tail)
+            reasons = recommender.explain_all(history, items, nearest=1)
+            about = recommender.items[[recommender.rows[item] - 1 for item in items]]
+            st.caption(
+                f"{about['tail'].mean():.0%} from the long tail, bought {about['count'].median():.0f} times (median)"
             )
-            column.dataframe(listed, hide_index=True, width="stretch")
+            st.html(as_html(recommender, items, reasons))
 
 
 def show_new_item(recommenders: dict[str, Recommender], history: Sequence[str]) -> None:
-    """Show where an item that nobody has had would stand for this history."""
+    """Show the rank for this history of an item that nobody has had, and what it is near to."""
     catalogue = next(iter(recommenders.values()))
-    st.subheader("Where it stands")
+    st.subheader("The new item")
     rows = []
     for name, recommender in recommenders.items():
-        listed = recommender.recommend(history, catalogue.items.height)
-        rank = listed.filter(item_id=NEW)["rank"].item()
-        rows.append({"method": name, "rank": rank, "of": listed.height})
+        ranked = recommender.recommend(history, catalogue.items.height)
+        rows.append({"method": name, "rank": ranked.filter(item_id=NEW)["rank"].item(), "of": ranked.height})
     left, right = st.columns(2)
-    left.dataframe(pl.DataFrame(rows), hide_index=True)
+    left.table(rows)
     right.caption("Nearest by text:")
-    right.dataframe(catalogue.similar_items(NEW, 5).select("title", "count", "cosine"), hide_index=True)
+    right.table(catalogue.similar_items(NEW, 5).select("title", "count", pl.col("cosine").round(2)).to_dicts())
 
 
 def page(settings: Settings) -> None:
@@ -90,14 +172,14 @@ def page(settings: Settings) -> None:
 def _lay_out(settings: Settings) -> None:
     recommenders, everyone = loaded(settings)
     first = next(iter(recommenders.values()))
-    about = first.about
     st.caption(
-        f"{about['dataset']} · {first.items.height:,} items · {about['backbone']} · what one had last counts most. "
-        "*Bought* counts training purchases; the share beside a reason is that of all that speaks for or against."
+        f"{dataset_name(settings.dataset)}: {first.items.height:,} items, {BACKBONE_NAMES[first.about['backbone']]}. "
+        "The latest items of a history count most. A coloured bar shows what the score is made of, "
+        "compared with the average item; striped parts speak against the item."
     )
     history = chosen_history(first, everyone)
     k = st.sidebar.slider("Items a list", 3, 20, settings.recommend.k)
-    title = st.sidebar.text_input("A new item that nobody has had: its title", key="new")
+    title = st.sidebar.text_input("Title of a new item that nobody has had", key="new")
     if not history:
         st.info("The history is empty: choose at least one item on the left.")
         return
@@ -107,7 +189,7 @@ def _lay_out(settings: Settings) -> None:
     if title:
         show_new_item(recommenders, history)
     st.subheader("The history, latest first")
-    st.dataframe(history_frame(first, history), hide_index=True)
+    st.table(history_frame(first, history).to_dicts())
 
 
 if __name__ == "__main__":
