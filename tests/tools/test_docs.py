@@ -20,6 +20,9 @@ def project(tmp_path, monkeypatch):
     """A root whose main lessons have been executed, in name."""
     for folder in ("docs", "notebooks"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("tiny"))
+    for page in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / page, tmp_path / page)
+    shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("*.csv", "tiny*"))
     runs = tmp_path / "runs" / "tiny"
     (runs / "04_train").mkdir(parents=True)
     for lesson in PIPELINE:
@@ -37,18 +40,24 @@ def test_every_lesson_is_in_the_table_of_contents():
 
 
 @pytest.mark.slow
-def test_the_site_is_built_with_equations_tables_and_settings(tiny, project, tmp_path):
+def test_the_site_is_built_with_equations_tables_and_settings(tiny, project, tmp_path, capfd):
     file = project / "runs" / "tiny" / "06_overall.ipynb"
     notebook = nbformat.read(file, 4)
     shown = nbformat.v4.new_output("display_data", {"text/markdown": "| a | b |\n| --- | --- |\n| seven | 8 |"})
     next(cell for cell in notebook.cells if cell.cell_type == "code").outputs = [shown]
     nbformat.write(notebook, file)
     assert docs.build(tiny, tmp_path / "site") == 0
+    assert "WARNING" not in capfd.readouterr().err  # every link leads somewhere
     html = tmp_path / "site" / "html"
     assert 'class="math' in (html / "04_train.html").read_text()
     assert "<td><p>seven</p></td>" in (html / "06_overall.html").read_text()
     assert "<p>Weight of the self-distillation" in (html / "settings.html").read_text()
     assert (html / "search.html").exists()
+    assert "<math " in (html / "from_zero" / "1_sasrec.html").read_text()
+    assert "Give one that knows further items as well" in (html / "api.html").read_text()
+    assert 'href="../01_prepare.html"' in (html / "results" / "README.html").read_text()
+    for page in html.rglob("*.html"):  # nothing is fetched from elsewhere
+        assert not re.findall(r'(?:src|<link[^>]*href)="https?:[^"]*"', page.read_text()), page
 
 
 def test_a_study_that_has_not_run_is_shown_without_results(tiny, project, tmp_path):

@@ -9,6 +9,7 @@ from sphinx.cmd.build import main as sphinx
 
 from llmesr.errors import InputError
 from llmesr.paths import ROOT
+from llmesr.report import dataset_name
 from llmesr.settings import Settings, load
 from llmesr.tools.settings_page import page
 
@@ -71,7 +72,23 @@ def gather(settings: Settings, source: Path) -> list[str]:
         shutil.copy(_executed_or_not(notebook), source / FROM_ZERO)
     shutil.copytree(ROOT / "notebooks" / SOLUTIONS, source / SOLUTIONS)
     (source / "settings.md").write_text(page(), encoding="utf-8")
+    for page_of_root in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / page_of_root, source / page_of_root.lower())
+    _gather_results(source / "results")
+    for page_of_site in [*source.rglob("*.ipynb"), source / "results" / "README.md"]:
+        text = page_of_site.read_text(encoding="utf-8").replace("../docs/", "").replace("../notebooks/", "../")
+        page_of_site.write_text(text.replace("../results/", "results/"), encoding="utf-8")
     return without
+
+
+def _gather_results(folder: Path) -> None:
+    """Copy the published tables and figures; every table becomes a page, which its index links to."""
+    no_pages = shutil.ignore_patterns("*.csv", "*.safetensors", "*.parquet", "tiny*", "sasrec-*")
+    shutil.copytree(ROOT / "results", folder, ignore=no_pages)
+    for table in folder.glob("*/*/*.md"):
+        text = table.read_text(encoding="utf-8")
+        title = "" if text.startswith("#") else f"# {dataset_name(table.parts[-3])}: {table.parent.name}\n\n"
+        table.write_text(f"---\norphan: true\n---\n\n{title}{text}", encoding="utf-8")
 
 
 def _executed_or_not(notebook: Path) -> Path:
