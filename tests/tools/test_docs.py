@@ -86,3 +86,11 @@ def test_a_lesson_that_was_not_executed_is_named(tiny, project, tmp_path):
     (project / "runs" / "tiny" / "06_overall.ipynb").unlink()
     with pytest.raises(InputError, match=r"runs/tiny/ has no executed copy of 06_overall: run `dvc repro overall` f"):
         docs.gather(tiny, tmp_path / "source")
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/**/*.ipynb")])
+)
+def test_every_link_in_the_repository_leads_to_a_file(file):
+    places = re.findall(r"\]\((?!http)([^)\s\"#]+)", file.read_text(encoding="utf-8"))
+    assert not [place for place in places if not (file.parent / place).exists()]

@@ -1,5 +1,6 @@
 """Turn `docs/`, the executed lessons and the list of settings into a static site: `python -m llmesr.tools.docs`."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -75,10 +76,17 @@ def gather(settings: Settings, source: Path) -> list[str]:
     for page_of_root in ("CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / page_of_root, source / page_of_root.lower())
     _gather_results(source / "results")
-    for page_of_site in [*source.rglob("*.ipynb"), source / "results" / "README.md"]:
-        text = page_of_site.read_text(encoding="utf-8").replace("../docs/", "").replace("../notebooks/", "../")
-        page_of_site.write_text(text.replace("../results/", "results/"), encoding="utf-8")
+    for file in [*source.rglob("*.ipynb"), *source.rglob("*.md")]:
+        up = "" if file.parent == source else "../"
+        file.write_text(_links(file.read_text(encoding="utf-8"), up), encoding="utf-8")
     return without
+
+
+def _links(text: str, up: str) -> str:
+    """Point links to where their targets lie in the site, in which `docs/` and `notebooks/` are one folder."""
+    for folder, place in (("docs/", ""), ("notebooks/", ""), ("results/", "results/")):
+        text = re.sub(rf"\]\((\.\./)+{folder}", f"]({up}{place}", text)
+    return text
 
 
 def _gather_results(folder: Path) -> None:
