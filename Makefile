@@ -64,8 +64,9 @@ docs: setup  ## Turn the executed lessons into a static site: build/docs/html/in
 settings: setup  ## List every setting with its meaning and default
 	@python -m llmesr.tools.settings_page
 
-readme: setup  ## Write the tables of README.md anew from results/
+readme: setup  ## Write README's tables and the metadata of results/ anew
 	python -m llmesr.tools.readme
+	python -m llmesr.tools.croissant
 
 bench: data $(RECBOLE)/.installed $(RECTOOLS)/.installed  ## Time ours against RecBole and others (BENCH="--only …"), and how it scales
 	dvc --wait-for-lock repro recommend
