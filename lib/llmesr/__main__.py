@@ -13,6 +13,7 @@ COMMANDS = {
     "verify": ("llmesr.tools.verify", "compare your numbers with the published ones"),
     "settings": ("llmesr.tools.settings_page", "list every setting with its default"),
     "readme": ("llmesr.tools.readme", "write the tables of README.md and results/README.md anew"),
+    "croissant": ("llmesr.tools.croissant", "describe the published metrics for machines: results/croissant.json"),
     "docs": ("llmesr.tools.docs", "build the site: build/docs/html/index.html"),
     "clean": ("llmesr.tools.clean", "strip outputs from the lessons"),
     "benchmarks": ("benchmarks", "time ours against others (`make bench` sets them up)"),
