@@ -16,7 +16,7 @@ def read(tmp_path: Path) -> Callable[..., Raw]:
     def read(files: dict[str, str | bytes | pl.DataFrame], **keys: object) -> Raw:
         for name, content in files.items():
             path = tmp_path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, pl.DataFrame):
                 content.write_parquet(path)
             else:

@@ -216,3 +216,57 @@ def test_times_that_a_spreadsheet_has_rounded_are_refused(read):
 def test_days_in_digits_among_seconds_are_said(read, capsys):
     read({"interactions.csv": HEADER + "u,a,20230309\nu,b,1679956254\n"})
     assert "1 of 2 times look like days (20230309) and others like seconds (1679956254)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("time", ["12.5", "0.1", "3"], True),
+        ("time", ["12", "1", "3"], False),  # an order
+        ("time", ["881250949.5", "881250950", "881250951"], False),
+        ("date", ["45000.5", "45001.25", "45002"], False),  # days as spreadsheets count them
+        ("time", ["2024-01-01", "2024-01-02", "2024-01-03"], False),
+    ],
+)
+def test_numbers_that_look_like_durations_are_said(read, capsys, name, values, said):
+    rows = "".join(f"{user},{item},{value}\n" for user, item, value in zip("uuv", "abc", values, strict=True))
+    read({"interactions.csv": f"user_id,item_id,{name}\n{rows}", "items.csv": ITEMS})
+    assert ("if they are durations" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize(
+    ("titles", "said"),
+    [
+        (["CafÃ© crÃ¨me", "MÃ¼sli", "Tea"], True),
+        (["Café crème", "Müsli", "Tea"], False),
+        (["CafÃ©", "Müsli", "Crème"], False),  # a single one may be a name
+        (["Чай", "Хлеб", "Tea"], False),
+        (["Tea", "Bread", "Jam"], False),
+    ],
+)
+def test_titles_that_were_encoded_twice_are_said(read, capsys, titles, said):
+    rows = "".join(f"{item},{title}\n" for item, title in zip("abc", titles, strict=True))
+    read({"interactions.csv": ROWS, "items.csv": f"item_id,title\n{rows}"})
+    err = capsys.readouterr().err
+    assert ("2 titles of" in err and "('CafÃ© crÃ¨me' for 'Café crème')" in err) == said
+
+
+def test_a_day_and_an_hour_are_one_time(read):
+    raw = read(
+        {"interactions.csv": "user_id,item_id,date,hour\nu,a,2024-01-02,9\nu,b,2024-01-01,23\nv,c,2024-01-01,0\n"}
+    )
+    assert raw.interactions.sort("timestamp")["item_id"].to_list() == ["c", "b", "a"]
+
+
+def test_a_column_called_hour_that_holds_no_hours_is_left_alone(read):
+    raw = read(
+        {"interactions.csv": "user_id,item_id,date,hour\nu,a,2024-01-02,9\nu,b,2024-01-01,40\nv,c,2024-01-01,0\n"}
+    )
+    assert raw.interactions["timestamp"].n_unique() == 2
+
+
+def test_many_rows_without_a_user_are_counted(read):
+    with pytest.raises(
+        InputError, match=r"line 3: 'user_id' is empty: so are 2 of 4 rows: fill them, from the row above"
+    ):
+        read({"interactions.csv": HEADER + "u,a,1\n,b,2\n,c,3\nv,a,4\n", "items.csv": ITEMS})

@@ -34,10 +34,14 @@ def test_two_files_of_one_name_are_asked_about(read, stem):
 
 def test_a_link_to_nothing_is_named(read, tmp_path):
     (tmp_path / "items.csv").symlink_to(tmp_path / "elsewhere.csv")
-    with pytest.raises(
-        InputError, match=r"items.csv is no file that can be read: it is a folder, or a link to nothing"
-    ):
+    with pytest.raises(InputError, match=r"items.csv is no file that can be read: it is a link to nothing"):
         read({"interactions.csv": ROWS})
+
+
+def test_a_folder_of_parts_in_a_table_s_place_gets_advice(read):
+    part = pl.DataFrame({"user_id": ["u"], "item_id": ["a"], "timestamp": [1]})
+    with pytest.raises(InputError, match=r"interactions.parquet is a folder of parts: make one file of them"):
+        read({"interactions.parquet/part-0.parquet": part})
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,7 @@ def test_a_link_to_nothing_is_named(read, tmp_path):
         ("orders.tar.bz2", r"orders.tar.bz2: unpack it"),
         ("Interactions.CSV", r"Interactions.CSV: write the name in lower case"),
         ("raw/interactions.csv", r"raw/: move its tables up, or set 'folder'"),
+        ("events/day=1/part-0.csv", r"events/: make one table of the parts that lie in its folders"),
     ],
 )
 def test_what_cannot_be_read_as_it_is_gets_advice(read, name, advice):

@@ -22,6 +22,8 @@ FEEDBACK_NAMES = (
 )
 FEEDBACK = set(FEEDBACK_NAMES.split())
 """Columns, as `columns.plain` writes them, whose values may say that a row is no purchase at all."""
+EARLY = 10_000
+"""Times with decimals that begin earlier are no days since 1900 or 1970, as spreadsheets and R count them."""
 MOST_KINDS = 30
 """A column of text with more different values names no kinds of events."""
 
@@ -95,6 +97,43 @@ def said_of_dates(table: Table, order: str) -> None:
             f"all rows of an item have the same time in {shown(table.file)}: if it is the item's own date, set "
             f"'columns: {{timestamp: {order}}}' for this dataset to take the order of the rows"
         )
+
+
+def said_of_durations(table: Table, name: str, order: str) -> None:
+    """Say if a column that is called like a time seems to hold durations: small numbers with decimals.
+
+    Args:
+        table: of interactions.
+        name: the column that is taken for times.
+        order: what `columns` says of times to take the order of the rows.
+    """
+    numbers = table.frame[name].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    if len(numbers) and not numbers.null_count() and numbers.min() < EARLY and (numbers % 1 != 0).any():
+        note(
+            f"'{cut_short(name)}' of {shown(table.file)} is taken for times, and has numbers such as "
+            f"{numbers.filter(numbers % 1 != 0)[0]:g}: if they are durations, take the order of the rows by setting "
+            f"'columns: {{timestamp: {order}}}' for this dataset"
+        )
+
+
+def said_of_titles(titles: pl.Series, file: Path) -> None:
+    """Say if texts seem to have been encoded twice, as `CafÃ©` for `Café`."""
+    special = [title for title in titles.drop_nulls().unique(maintain_order=True) if not title.isascii()]
+    mended = {title: meant for title in special if (meant := _decoded_again(title)) is not None}
+    if len(mended) > len(special) / 2:
+        title, meant = next(iter(mended.items()))
+        note(
+            f"{len(mended)} titles of {shown(file)} look as if they had been encoded twice ('{cut_short(title)}' for "
+            f"'{cut_short(meant)}'): export the table again as UTF-8"
+        )
+
+
+def _decoded_again(text: str) -> str | None:
+    """Read text as UTF-8 that was taken for Windows-1252; None if it is not that."""
+    try:
+        return text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return None
 
 
 def said_of_unread(folder: Path, read: Iterable[Path]) -> None:

@@ -31,8 +31,13 @@ def named(folder: Path, stem: str) -> Path | None:
     if len(there) > 1:
         names = " and ".join(file.name for file in there)
         raise InputError(f"{shown(folder)} has {names}: leave one of them there")
+    if there and there[0].is_dir():
+        raise InputError(
+            f"{shown(there[0])} is a folder of parts: make one file of them, such as by polars' "
+            f"read_parquet('{there[0].name}/**/*.parquet').write_parquet(…), and put it in the folder's place"
+        )
     if there and not there[0].is_file():
-        raise InputError(f"{shown(there[0])} is no file that can be read: it is a folder, or a link to nothing")
+        raise InputError(f"{shown(there[0])} is no file that can be read: it is a link to nothing")
     return there[0] if there else None
 
 
@@ -129,6 +134,8 @@ def _hint(folder: Path, tables: list[Path]) -> str:
             advice.append(f"{path.name}: write the name in lower case")
         elif path.is_dir() and any(_stem(file) for file in path.glob("*")):
             advice.append(f"{path.name}/: move its tables up, or set 'folder'")
+        elif path.is_dir() and any(_stem(file) for file in path.rglob("*")):
+            advice.append(f"{path.name}/: make one table of the parts that lie in its folders")
     if tables:
         advice.append(f"or set 'columns' if it is one of {', '.join(file.name for file in tables[:8])}")
     return f" ({'; '.join(advice[:4])})" if advice else ""

@@ -31,6 +31,8 @@ NOTHING = ["NULL", "null", "nan", "NaN", "<NA>", "\\N", "N/A", "n/a"]
 """What databases and pandas write where an item has no such attribute."""
 ROWS = "rows"
 """In `columns`, instead of a column of times: the order of the rows."""
+HOURS = ("hour", "hourofday", "orderhourofday")
+"""Columns of hours, as `columns.plain` writes them."""
 ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
 """A long number as spreadsheets show and save it."""
 RESERVED = {"item", "count", "tail", "group", "attributes"}
@@ -56,6 +58,7 @@ def load(
             _refuse_unknown(table, unknown, items, items_file)
     else:
         items = _items_of(table, recipe)
+    doubts.said_of_titles(items["title"], items_file or table.file)
     users_file = files.of_users(folder)
     users = read_users(users_file, recipe) if users_file else None
     texts_file = files.named(folder, "texts")
@@ -136,6 +139,7 @@ def _with_times(table: Table, recipe: DatasetSettings) -> Table:
     """Read the column of times, if there is one."""
     time = columns.find(table.names, "timestamp", recipe.columns, shown(table.file))
     if time is not None:
+        doubts.said_of_durations(table, time, ROWS)
         frame = _named(table.frame, time, "timestamp")
         return table.with_frame(frame.with_columns(_times(table.with_frame(frame), recipe)))
     asked = recipe.columns.get("timestamp")
@@ -155,12 +159,25 @@ def _with_times(table: Table, recipe: DatasetSettings) -> Table:
 
 
 def _with_one_time(table: Table, recipe: DatasetSettings) -> Table:
-    """Join a column of days and one of times of day."""
+    """Join a column of days and one of times of day, or of hours."""
     both = {columns.plain(name): name for name in table.names if columns.role_of(name) == "timestamp"}
-    if set(both) != {"date", "time"} or "timestamp" in recipe.columns:
+    hours = [name for name in table.names if columns.plain(name) in HOURS]
+    if "timestamp" in recipe.columns:
         return table
-    whole = pl.concat_str([pl.col(both["date"]), pl.col(both["time"])], separator=" ")
+    if set(both) == {"date", "time"}:
+        of_day = pl.col(both["time"])
+    elif set(both) == {"date"} and len(hours) == 1 and _are_hours(table.frame[hours[0]]):
+        both["hour"] = hours[0]
+        of_day = pl.format("{}:00", pl.col(hours[0]).cast(pl.String).str.strip_chars().str.zfill(2))
+    else:
+        return table
+    whole = pl.concat_str([pl.col(both["date"]), of_day], separator=" ")
     return table.with_frame(table.frame.with_columns(whole.alias("timestamp")).drop(both.values()))
+
+
+def _are_hours(column: pl.Series) -> bool:
+    """Whether a column holds whole hours of a day, and nothing is missing."""
+    return bool(column.cast(pl.String).str.contains(r"^\s*([01]?\d|2[0-3])\s*$").fill_null(value=False).all())
 
 
 def _refuse_unknown(table: Table, unknown: pl.Series, items: pl.DataFrame, items_file: Path) -> NoReturn:
@@ -390,7 +407,13 @@ def _with_ids(table: Table, roles: tuple[str, ...], recipe: DatasetSettings, als
         ids = given.set(given.is_in(NO_ID), None)
         if ids.null_count():
             written = f" ('{word}')" if (word := given.filter(ids.is_null())[0]) else ""
-            table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty{written}: fill it or delete the row")
+            advice = "fill it or delete the row"
+            if ids.null_count() > 1:
+                advice = (
+                    f"so are {ids.null_count():,} of {len(ids):,} rows: fill them, from the row above where the table "
+                    "leaves out what repeats, or delete them"
+                )
+            table.with_frame(frame).refuse(ids.is_null(), f"'{role}' is empty{written}: {advice}")
         rounded = ids.str.contains(ROUNDED)
         if rounded.any():
             found = ids.filter(rounded)[0]
