@@ -37,11 +37,12 @@ def padded_softmax(q, k, v, heads, causal, visible):
 
 
 @CAUSAL
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("heads", [1, 2])
-def test_attention_equals_the_padded_softmax_also_in_gradient(causal, heads):
+def test_attention_equals_the_padded_softmax_also_in_gradient(causal, heads, dtype):
     torch.manual_seed(0)
     whole = sequences_of(*[[1] * n for n in LENGTHS])
-    inputs = [torch.randn(sum(LENGTHS), 8, requires_grad=True) for _ in range(3)]
+    inputs = [torch.randn(sum(LENGTHS), 8, dtype=dtype, requires_grad=True) for _ in range(3)]
     found = attend(*inputs, whole, heads, causal=causal)
     padded = [rectangle(x, LENGTHS, WIDEST) for x in inputs]
     visible = torch.arange(WIDEST) >= WIDEST - torch.tensor(LENGTHS)[:, None]

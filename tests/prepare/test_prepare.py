@@ -1,5 +1,7 @@
 """Stage 01 as a whole: from raw files to splits, the same bytes each time."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -236,3 +238,17 @@ def test_repeats_go_before_the_filter_counts(tmp_path):
     (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\nu,a,2\nu,b,3\nv,a,1\nv,b,2\nv,c,3\n")
     recipe = DatasetSettings(repeats="first", min_user=3, min_item=1)
     assert set(prepare.clean(load_raw(tmp_path, recipe), recipe)["user_id"]) == {"v"}
+
+
+def test_random_ties_break_the_order_of_the_file_within_a_time_only(tmp_path):
+    names = [f"i{number:03}" for number in range(100)]
+    rows = "".join(f"u,{name},{number // 50}\n" for number, name in enumerate(names))
+    (tmp_path / "interactions.csv").write_text(f"user_id,item_id,timestamp\n{rows}")
+    in_file, random, again = (
+        prepare.clean(load_raw(tmp_path, recipe), recipe)["item_id"].to_list()
+        for recipe in (DatasetSettings(), DatasetSettings(ties="random"), DatasetSettings(ties="random"))
+    )
+    assert in_file == names
+    assert random == again != names
+    assert set(random[:50]) == set(names[:50])
+    assert 0.3 < sum(one < other for one, other in pairwise(random)) / 99 < 0.7

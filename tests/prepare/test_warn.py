@@ -13,11 +13,11 @@ from llmesr.prepare import warn
 def mine(root, tiny, tmp_path):
     """Prepare a dataset of one's own, and return its card."""
 
-    def card(rows, items=None, **changes):
+    def card(rows, items=None, *, same_time=False, **changes):
         folder = tmp_path / "mine"
         folder.mkdir(exist_ok=True)
         names = sorted({item for _, item in rows})
-        lines = [f"{user},{item},{time}" for time, (user, item) in enumerate(rows)]
+        lines = [f"{user},{item},{1 if same_time else time}" for time, (user, item) in enumerate(rows)]
         (folder / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]))
         items = items or "item_id,title\n" + "".join(f"{name},Thing {name}\n" for name in names)
         (folder / "items.csv").write_text(items)
@@ -39,6 +39,23 @@ def test_repeats_and_test_items_that_were_had_before_are_counted_and_said(mine, 
     assert quiet["test_items_had_before"] == 1
     assert not any("had before" in text for text in quiet["notes"])
     assert mine(rows, **{"data.repeats": "first"})["repeat_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "ties", "said"),
+    [
+        ([f"{number}" for number in range(9, 49)], "file", True),  # 10 comes after 9
+        ([f"i{number:02}" for number in range(40)], "file", True),
+        ([f"i{number:02}" for number in range(40)][::-1], "file", True),
+        ([f"i{number:02}" for number in range(40)], "random", False),
+        ([f"i{number * 17 % 40:02}" for number in range(40)], "file", False),
+    ],
+    ids=["numbers", "text", "descending", "random", "no order"],
+)
+def test_ties_in_the_order_of_ids_are_counted_and_said(mine, names, ties, said):
+    card = mine([("u", name) for name in names], same_time=True, **{"data.ties": ties})
+    assert card["tied_with_previous"] == pytest.approx(39 / 40)
+    assert any("in the order of item ids" in text for text in card["notes"]) == said
 
 
 def test_fewer_negatives_than_asked_for_are_counted_and_said(mine, capsys):

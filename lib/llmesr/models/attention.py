@@ -64,7 +64,7 @@ def attend(
         if dropout is not None and dropout.training and dropout.p > 0:
             mixed = dropout(attention_weights(Q, K, mask)) @ V  # (b, H, T, d)
         else:
-            mixed = F.scaled_dot_product_attention(Q, K, V, mask)  # the same without dropout, in one kernel
+            mixed = F.scaled_dot_product_attention(Q, K, V, mask.to(Q.dtype))  # the same without dropout, in one kernel
         rectangles.append(mixed.transpose(1, 2).flatten(2))  # (b, T, D)
     return sequences.unpad(rectangles)
 

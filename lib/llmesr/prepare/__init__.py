@@ -15,6 +15,7 @@ from llmesr.prepare.written import before_split
 from llmesr.settings import DatasetSettings, PrepareSettings, Settings, hint
 
 __all__ = ["Dataset", "clean", "label", "number", "prepared", "run"]
+SEED_OF_TIES = 42
 
 
 def run(settings: Settings) -> Dataset:
@@ -77,6 +78,7 @@ def prepared(settings: Settings, raw: Raw, kept: pl.DataFrame) -> tuple[dict[str
     totals = np.bincount(interactions["user"].to_numpy(), minlength=users.height)
     card = {"name": settings.dataset, **describe(users, items, totals, thresholds), **kept_texts}
     validation, test = add_negatives(interactions, split, items.height, settings.prepare)
+    card |= warn.of_ties(kept, settings)
     card |= warn.of_repeats(split, interactions, settings) | warn.of_texts(items)
     card |= warn.of_negatives(validation, test, settings.prepare.negatives)
     frames = {"train": split.train, "validation": validation, "test": test, "known": split.known}
@@ -105,8 +107,15 @@ def _check_columns(settings: Settings, raw: Raw) -> None:
 
 
 def clean(raw: Raw, recipe: DatasetSettings) -> pl.DataFrame:
-    """Order the interactions in time (ties keep the order of the file), then apply repeats, filter and short users."""
-    ordered = raw.interactions.sort("timestamp", maintain_order=True)
+    """Order the interactions in time, then apply repeats, filter and short users.
+
+    Ties keep the order of the file, or get a random one: where a file lists a basket by product id, the id of the last
+    item would say something about the next one, which it does not in a shop.
+    """
+    rows = raw.interactions
+    if recipe.ties == "random":
+        rows = rows[np.random.default_rng(SEED_OF_TIES).permutation(rows.height)]
+    ordered = rows.sort("timestamp", maintain_order=True)
     if recipe.repeats == "first":
         ordered = filters.first_only(ordered)
     kept = filters.FILTERS[recipe.filter](ordered, recipe.min_user, recipe.min_item)

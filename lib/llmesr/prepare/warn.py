@@ -10,6 +10,8 @@ from llmesr.prepare.dataset import OF_ITEMS
 from llmesr.prepare.split import Split
 from llmesr.settings import Settings
 
+LEAST_TIES = 30
+"""Fewer ties say nothing about their order."""
 ADDRESS = r"^(https?://|www\.)\S+$"
 IDS = r"^[A-Za-z]{0,3}[\d-]{4,}[A-Za-z]?$"
 
@@ -31,6 +33,30 @@ def of_repeats(split: Split, interactions: pl.DataFrame, settings: Settings) -> 
             "'evaluate.exclude_seen: false' to rank everything"
         )
     return {"repeat_share": round(repeats, 4), "test_items_had_before": had}
+
+
+def of_ties(kept: pl.DataFrame, settings: Settings) -> dict[str, float]:
+    """Count interactions at the time of their user's previous one, and say if such rows are in the order of item ids.
+
+    Args:
+        kept: the interactions in order, with their raw ids.
+        settings: of the dataset.
+
+    Returns:
+        `tied_with_previous`, the share of all interactions.
+    """
+    numbers = kept["item_id"].cast(pl.Int64, strict=False)
+    rows = kept.select("user_id", "timestamp", (kept["item_id"] if numbers.null_count() else numbers).alias("item"))
+    rows = rows.with_columns(pl.col("timestamp", "item").shift(1).over("user_id").name.prefix("previous_"))
+    tied = rows.filter(timestamp=pl.col("previous_timestamp")).filter(pl.col("item") != pl.col("previous_item"))
+    share = tied.height / kept.height
+    ascending = (tied["item"] > tied["previous_item"]).mean()
+    if settings.data.ties == "file" and tied.height >= LEAST_TIES and not 0.1 < ascending < 0.9:
+        note(
+            f"{tied.height:,} interactions ({share:.0%}) have the time of their user's previous one and are in the "
+            "order of item ids, which a model would learn: set 'ties: random' for this dataset"
+        )
+    return {"tied_with_previous": round(share, 4)}
 
 
 def of_negatives(validation: pl.DataFrame, test: pl.DataFrame, wanted: int) -> dict[str, int]:

@@ -46,6 +46,9 @@ class DatasetSettings(Section):
     """Departments of Complete Journey that are kept."""
     repeats: Literal["first", "keep"] = "keep"
     """Keep first interactions of a user with an item only, or all (the authors' code drops no repeat)."""
+    ties: Literal["file", "random"] = "file"
+    """Interactions of a user at the same time keep the order of the file, or get a random one (with a fixed seed), for
+    files that list them by item id."""
     filter: Literal["k_core", "one_pass"] = "k_core"
     """Drop rare users and items to convergence (paper: Fashion), or counted once (paper: Yelp, Beauty)."""
     min_user: Positive = 3
