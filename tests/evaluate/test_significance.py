@@ -43,6 +43,16 @@ def test_a_paired_test_by_hand():
     assert frame.filter(against="llmesr").is_empty()  # the same pair once more
 
 
+def test_a_reference_without_a_backbone_is_compared_with_on_each():
+    users = ["tail_user"] * 4
+    popular = ranks_of(users, "untrained", popularity=[[1, 1, 1, 99]])
+    parts = [ranks_of(users, name, base=[ranks]) for name, ranks in (("sasrec", [1, 99, 99, 99]), ("gru4rec", [1] * 4))]
+    frame = compare(pl.concat([*parts, popular])).filter(group="overall", metric="HR@10")
+    found = {row["backbone"]: row["difference"] for row in frame.to_dicts()}
+    assert found == {"sasrec": pytest.approx(-0.5), "gru4rec": pytest.approx(0.25)}
+    assert set(frame.select("method", "against").rows()) == {("base", "popularity")}
+
+
 def test_q_is_that_of_benjamini_and_hochberg_within_a_family():
     """All backbones, groups and methods that are compared with one method, under one protocol and metric."""
     rng = np.random.default_rng(1)

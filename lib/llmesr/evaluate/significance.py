@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control, ttest_rel
 
+from llmesr.evaluate.references import UNTRAINED
 from llmesr.metrics import METRICS
 
-AGAINST = ("base", "llmesr", "dualmatch")
+AGAINST = ("base", "llmesr", "dualmatch", "popularity")
 """The methods that all others are compared with."""
 LEVEL = 0.05
 """Of the false discovery rate, and 1 minus the confidence of the intervals."""
@@ -17,6 +18,8 @@ LEVEL = 0.05
 
 def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST, cutoffs: tuple[int, ...] = (10,)) -> pl.DataFrame:
     """Compare every method with some, on each backbone, protocol, metric and head or tail group.
+
+    A reference without a backbone, such as popularity, is compared with on every one.
 
     A user's value is the mean over seeds. The difference of two methods is tested by the paired t-test over users;
     p becomes q, the false discovery rate at which it is just found (Benjamini and Hochberg, 1995), among all
@@ -32,13 +35,16 @@ def compare(ranks: pl.DataFrame, against: tuple[str, ...] = AGAINST, cutoffs: tu
     Returns:
         `backbone, method, against, protocol, group, metric, users, difference, low, high, p, q, significant`.
     """
-    rows = []
-    for (backbone, protocol), part in ranks.group_by(["backbone", "protocol"], maintain_order=True):
+    rows, untrained = [], ranks.filter(backbone=UNTRAINED)
+    trained = ranks.filter(pl.col("backbone") != UNTRAINED)
+    for (backbone, protocol), part in trained.group_by(["backbone", "protocol"], maintain_order=True):
         groups = _groups(part)
         for name, k in itertools.product(METRICS, cutoffs):
-            values = _by_method(part, partial(METRICS[name], k=k))
+            metric = partial(METRICS[name], k=k)
+            values = _by_method(part, metric)
+            references = _by_method(untrained.filter(protocol=protocol), metric) | values
             where = {"backbone": backbone, "protocol": protocol, "metric": f"{name}@{k}"}
-            rows += [{**where, **row} for row in _pairs(values, groups, against)]
+            rows += [{**where, **row} for row in _pairs(values, references, groups, against)]
     if not rows:
         return pl.DataFrame(schema=SCHEMA)
     found = pl.DataFrame(rows, infer_schema_length=None)
@@ -83,15 +89,19 @@ def _groups(part: pl.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _pairs(
-    values: dict[str, np.ndarray], groups: dict[str, np.ndarray], against: tuple[str, ...]
+    values: dict[str, np.ndarray],
+    references: dict[str, np.ndarray],
+    groups: dict[str, np.ndarray],
+    against: tuple[str, ...],
 ) -> list[dict[str, object]]:
     rows = []
     for i, reference in enumerate(against):
         for method in values:
-            if reference not in values or method in against[: i + 1]:  # itself, or compared already
+            compared = reference in values and method in against[:i]
+            if reference not in references or method == reference or compared:
                 continue
             for group, chosen in groups.items():
-                one, other = values[method][chosen], values[reference][chosen]
+                one, other = values[method][chosen], references[reference][chosen]
                 rows.append({"method": method, "against": reference, "group": group, **_paired(one, other)})
     return rows
 

@@ -15,7 +15,7 @@ from llmesr.report.plotting import ACCENT, MARK, alone, label
 GROUPS = {"overall": "all test cases", "tail_item": "tail items"}
 """Those whose differences are shown."""
 COLUMNS = [(protocol, group) for protocol in PROTOCOLS for group in GROUPS]
-PAIRS = (("llmesr", "base"), ("llmesr", "llminit"), ("dualmatch", "llmesr"))
+PAIRS = (("llmesr", "base"), ("llmesr", "popularity"), ("llmesr", "llminit"), ("dualmatch", "llmesr"))
 """The differences that readers ask for; the best other trained row is added for our own method."""
 OWN = "dualmatch"
 
@@ -121,5 +121,5 @@ def forest(rows: Rows, title: str, what: str) -> Figure:
                 axis.set(title=f"{GROUPS[group]}, {ranking}", xlabel=what, ylim=(-0.6, len(rows) - 0.4))
                 axis.set_yticks(list(places), [label(name) for name in rows])
                 axis.locator_params(axis="x", nbins=5)  # more would touch each other
-        figure.suptitle(f"{title}. Bars: 95 % interval over users; full dots: significant")
+        figure.suptitle(f"{title}. Bars: 95 % interval over users, given these seeds; full dots: significant")
     return alone(figure)

@@ -14,14 +14,16 @@ import polars as pl
 
 from llmesr.errors import InputError
 from llmesr.evaluate.references import UNTRAINED
+from llmesr.models.backbones import BACKBONES
 from llmesr.paths import ROOT, replacing, results, shown
 from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, differences, published
 from llmesr.report.plots.architecture import architecture
 from llmesr.report.plotting import save
 
 PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
-DATASETS = ("complete-journey", "movielens-100k")
-"""Those of the table of datasets."""
+DATASETS = ("complete-journey", "movielens-100k", "office-products")
+"""Those of the tables of datasets and of verdicts."""
+NOT_RUN = "·"
 METRIC = "NDCG@10"
 CARD = {
     "users": "Users",
@@ -47,21 +49,25 @@ def datasets() -> str:
 
 def verdicts() -> str:
     """Lay out which of two methods is better: a sign a backbone, a column a dataset and protocol."""
-    columns, cells = [], {}
+    columns, signs = [], {}
     for name in DATASETS:
         metrics, tests = published.load(name), published.load(name, "significance")
         for protocol, ranking in PROTOCOLS.items():
             column = f"{DATASET_NAMES[name]}, {ranking}"
             columns.append(column)
             for row, found in differences.pairs(tests, metrics, METRIC).items():
-                _, pair = row.split(": ")
+                backbone, pair = row.split(": ")
                 for group, what in differences.GROUPS.items():
                     if one := found.get((protocol, group)):
                         sign = "–" if not one["significant"] else "▲" if one["difference"] > 0 else "▼"
-                        cells.setdefault((pair, what), {}).setdefault(column, []).append(sign)
-    asked = [f"{METHOD_NAMES[one]} − {METHOD_NAMES[other]}" for one, other in differences.PAIRS]
-    rows = [[f"{pair}, {what}", *(" ".join(cells[pair, what].get(column, ["–"])) for column in columns)]
-            for pair in asked for what in differences.GROUPS.values() if (pair, what) in cells]  # fmt: skip
+                        signs[pair, what, column, backbone] = sign
+    backbones = [backbone.title for backbone in BACKBONES.values()]
+    rows = []
+    for pair in (f"{METHOD_NAMES[one]} − {METHOD_NAMES[other]}" for one, other in differences.PAIRS):
+        for what in differences.GROUPS.values():
+            cells = [" ".join(signs.get((pair, what, column, one), NOT_RUN) for one in backbones) for column in columns]
+            if any(set(cell) - {NOT_RUN, " "} for cell in cells):
+                rows.append([f"{pair}, {what}", *cells])
     return _table([f"{METRIC}: better (▲), worse (▼) or neither (–)", *columns], rows)
 
 

@@ -47,7 +47,7 @@ def slopes(metrics: pl.DataFrame, metric: str, title: str) -> Figure:
 
 
 def accuracy_and_time(metrics: pl.DataFrame, timings: pl.DataFrame, protocol: str, metric: str, title: str) -> Figure:
-    """Draw each method's accuracy against the seconds that its training took, means over seeds.
+    """Draw each method's accuracy against the seconds that its training took, means over seeds and ± 1 deviation.
 
     Args:
         metrics: the frame of `metrics.csv`.
@@ -57,7 +57,8 @@ def accuracy_and_time(metrics: pl.DataFrame, timings: pl.DataFrame, protocol: st
         title: what the figure shows, of which data.
     """
     keys = ["backbone", "method"]
-    accuracy = metrics.filter(protocol=protocol, metric=metric, group="overall").group_by(keys).agg(pl.mean("value"))
+    accuracy = metrics.filter(protocol=protocol, metric=metric, group="overall").group_by(keys)
+    accuracy = accuracy.agg(pl.mean("value"), pl.std("value").fill_null(0).alias("spread"))
     seconds = timings.filter(what="train_seconds").group_by(keys).agg(pl.mean("value").alias("seconds"))
     both = accuracy.join(seconds, on=keys).sort(keys)
     both = both.with_columns(
@@ -70,8 +71,10 @@ def accuracy_and_time(metrics: pl.DataFrame, timings: pl.DataFrame, protocol: st
             both.to_pandas(), x="seconds", y="value", hue="Method", style="Backbone", s=110, ax=axis,
             palette=palette(both["Method"]),
         )  # fmt: skip
+        axis.errorbar(both["seconds"], both["value"], both["spread"], fmt="none", ecolor="#8a949e", zorder=0)
         axis.set(xscale="log", xlabel="training seconds a run, one core (log scale)", ylabel=f"{metric} ({protocol})")
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-        axis.set_title(title)
+        axis.set_title(f"{title}. Lines: ± 1 standard deviation over seeds", fontsize="medium")
     return alone(figure)
