@@ -14,6 +14,7 @@ COMMANDS = {
     "settings": ("llmesr.tools.settings_page", "list every setting with its default"),
     "readme": ("llmesr.tools.readme", "write the tables of README.md and results/README.md anew"),
     "croissant": ("llmesr.tools.croissant", "describe the published metrics for machines: results/croissant.json"),
+    "publish": ("llmesr.tools.publish", "put the recommender of LLM-ESR into results/, for the demo"),
     "docs": ("llmesr.tools.docs", "build the site: build/docs/html/index.html"),
     "clean": ("llmesr.tools.clean", "strip outputs from the lessons"),
     "benchmarks": ("benchmarks", "time ours against others (`make bench` sets them up)"),

@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 import streamlit as st
-from llmesr import Recommender, embed, recommend
+from llmesr import embed, recommend
 from llmesr.runs.matrix import matrix_runs
 from llmesr.runs.training import train
-from llmesr.tools import demo
+from llmesr.tools import demo, publish
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -123,10 +123,11 @@ def test_a_new_item_is_placed_among_all(app, saved):
 
 
 def test_without_a_run_the_published_recommender_is_shown(saved, settings, tmp_path, monkeypatch):
-    folder = tmp_path / "published" / settings.dataset
-    Recommender.load(recommend.saved(settings, "llmesr")).save_pretrained(folder / "recommend" / "sasrec-llmesr-42")
-    recommend.histories(saved).head(50).write_parquet(folder / "recommend" / demo.EVERYBODY)
-    monkeypatch.setattr(demo, "results", lambda dataset, stage: folder / stage)
+    folder = tmp_path / "published"
+    for module in (demo, publish):
+        monkeypatch.setattr(module, "results", lambda dataset, stage: folder / stage)
+    publish.publish(settings)
+    assert {file.name for file in (folder / "recommend" / "sasrec-llmesr-42").iterdir()} >= {"README.md", "card.json"}
     monkeypatch.setattr(demo, "saved", lambda settings, name: tmp_path / name)
     app = AppTest.from_function(script, kwargs={"settings": settings}, default_timeout=60).run()
     assert not app.exception

@@ -25,10 +25,10 @@ from llmesr.recommend.explain import Explanation
 from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, dataset_name
 from llmesr.report.plots.recommend import history_frame
 from llmesr.settings import Settings, load
+from llmesr.tools.publish import EXAMPLES
 
 NEW = "new-item"  # id of the item that the visitor invents
 CANDIDATES, TRADE = 100, 0.5  # of re-ranking: how many items it chooses from, and λ of `less_popular`
-EVERYBODY = "histories.parquet"  # beside published recommenders
 STYLE = """<style>
 .list {padding-left: 1.6em; line-height: 1.35} .list li {margin-bottom: .7em}
 .tail {background: #2f6f9f; color: #fff; border-radius: .6em; padding: 0 .5em; font-size: .8em; white-space: nowrap}
@@ -47,7 +47,7 @@ def loaded(settings: Settings) -> tuple[dict[str, Recommender], dict[str, list[s
     folders = [saved(settings, name) for name in settings.recommend.methods]
     in_git = sorted(card.parent for card in published.glob("*/card.json"))
     if in_git and not any(folder.exists() for folder in folders):
-        folders, rows = in_git, pl.read_parquet(published / EVERYBODY)
+        folders, rows = in_git, pl.read_parquet(published / EXAMPLES)
     else:
         rows = histories(dataset.load(settings.dataset))
     recommenders = [Recommender.load(folder) for folder in folders]
