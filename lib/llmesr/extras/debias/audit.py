@@ -13,12 +13,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from llmesr.errors import InputError
 from llmesr.evaluate.references import UNTRAINED
 from llmesr.experiments import Study
 from llmesr.metrics import ndcg
 from llmesr.models.inputs import ModelInputs
 from llmesr.models.scoring import Scorer, rank
+from llmesr.notes import note
 from llmesr.paths import replacing, results
 from llmesr.prepare import dataset
 from llmesr.prepare.dataset import Dataset
@@ -48,7 +48,8 @@ def run(settings: Settings, data: Dataset, inputs: ModelInputs, study: Study) ->
 
     The attributes are `user_attributes` of the dataset, guessed from users' states, and the popularity of items, head
     or tail, guessed from their vectors. Without user attributes there is no audit: the file has its header only.
-    Where there are not enough head or tail items, popularity is left out.
+    Where there are not enough head or tail items, popularity is left out; so is an attribute without two groups of
+    users that are large enough, with a note.
 
     Everything is measured on validation: NDCG@10 in the full ranking by group, the gap between the best and the worst
     served, and the leakage, the AUC with which a logistic regression tells the groups apart by states (0.5 is chance).
@@ -64,12 +65,13 @@ def run(settings: Settings, data: Dataset, inputs: ModelInputs, study: Study) ->
         `dataset, backbone, method, seed, attribute, group, metric, value`.
 
     Raises:
-        InputError: the users have no such attribute, no two groups of it are large enough, or a run failed.
+        InputError: the users have no such attribute, or a run failed.
     """
     rows: list[dict[str, object]] = []
     if settings.data.user_attributes:
         key = f"datasets.{settings.dataset}.user_attributes"
         of_users = {attribute: groups_of(data, attribute, key) for attribute in settings.data.user_attributes}
+        of_users = {attribute: labels for attribute, labels in of_users.items() if (labels != "").any()}
         for audited in _audited(settings, data, inputs, study):
             about = {"dataset": data.name, "backbone": audited.backbone, "method": audited.method, "seed": audited.seed}
             rows += [{**about, **row} for row in _measure_all(audited, data, of_users)]
@@ -82,14 +84,17 @@ def run(settings: Settings, data: Dataset, inputs: ModelInputs, study: Study) ->
 def groups_of(data: Dataset, attribute: str, key: str) -> np.ndarray:
     """Give the group (n,) of each user with a validation item; unknown ones and small groups are empty strings.
 
+    With fewer than two groups that are large enough all are, and a note says so.
+
     Raises:
-        InputError: there is no such attribute, or there are not two groups of it.
+        InputError: there is no such attribute.
     """
     labels = dataset.attribute(data, attribute, key)[data.validation.users]
     names, counts = np.unique(labels[labels != ""], return_counts=True)
     large = names[counts >= FEWEST]
     if len(large) < 2:
-        raise InputError(f"'{attribute}' has no two groups of {FEWEST} users: leave it out of '{key}'")
+        note(f"'{attribute}' has no two groups of {FEWEST} users with a validation item, and is not audited")
+        large = large[:0]
     return np.where(np.isin(labels, large), labels, "")
 
 
