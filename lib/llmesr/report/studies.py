@@ -94,12 +94,15 @@ class Report:
 
     def tables(self, labels: dict[str, str] | None = None, against: str = FULL, second: str | None = None) -> str:
         """Lay out the metric under both protocols, with what the dataset cannot have, and save it as `table.md`."""
-        parts = [
+        return self.write("table", *self.rankings(labels or self.labels(), against, second), self.study.unavailable)
+
+    def rankings(self, labels: dict[str, str], against: str, second: str | None = None) -> list[str]:
+        """Lay out the metric, a table a protocol."""
+        return [
             f"**{self.metric}, {title}: {self.about}**\n\n"
-            + table(self.metrics, labels or self.labels(), self.tests, protocol, self.metric, against, second)
+            + table(self.metrics, labels, self.tests, protocol, self.metric, against, second)
             for protocol, title in PROTOCOLS.items()
         ]
-        return self.write("table", *parts, self.study.unavailable)
 
     def differences(self, *against: str, labels: dict[str, str] | None = None) -> str:
         """Lay out differences from one or several variants, a table each, and save them as `differences.md`."""
