@@ -144,7 +144,7 @@ def test_an_empty_history_asks_for_an_item(app):
 def test_without_recommenders_it_says_what_to_run(data, settings):
     st.cache_resource.clear()
     app = AppTest.from_function(script, kwargs={"settings": settings}, default_timeout=60).run()
-    assert "holds no saved recommender" in app.error[0].value
+    assert "tiny has no recommender yet: run `make repro`" in app.error[0].value
 
 
 @pytest.mark.skipif(not shutil.which("chromedriver"), reason="no Chromium on this machine")

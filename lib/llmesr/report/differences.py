@@ -47,25 +47,23 @@ def pairs(tests: pl.DataFrame, metrics: pl.DataFrame, metric: str) -> Rows:
         metrics: the frame of `metrics.csv`, which tells the best other row.
         metric: e.g. `NDCG@10`.
     """
-    rows = {}
-    for backbone in metrics["backbone"].unique(maintain_order=True):
-        if backbone == UNTRAINED:
-            continue
+    backbones = [one for one in metrics["backbone"].unique(maintain_order=True) if one != UNTRAINED]
+    wanted = [(backbone, pair) for pair in PAIRS for backbone in backbones]
+    for backbone in backbones:
         own = metrics.filter(backbone=backbone, metric=metric, protocol="sampled", group="overall")
         others = own.filter(pl.col("method") != OWN).group_by("method").agg(pl.mean("value")).sort("value", "method")
-        best = others["method"].to_list()[-1:]
-        wanted = [*PAIRS, *((OWN, one) for one in best if (OWN, one) not in PAIRS)]
-        kept = tests.filter(backbone=backbone, metric=metric).to_dicts()
-        for one, other in wanted:
-            found = {}
-            for row in kept:
-                if (row["method"], row["against"]) == (one, other):
-                    found[row["protocol"], row["group"]] = row
-                elif (row["method"], row["against"]) == (other, one):
-                    turned = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
-                    found[row["protocol"], row["group"]] = {**row, **turned}
-            if found:
-                rows[f"{BACKBONE_NAMES[backbone]}: {METHOD_NAMES[one]} − {METHOD_NAMES[other]}"] = found
+        wanted += [(backbone, (OWN, best)) for best in others["method"].to_list()[-1:] if (OWN, best) not in PAIRS]
+    rows = {}
+    for backbone, (one, other) in wanted:
+        found = {}
+        for row in tests.filter(backbone=backbone, metric=metric).to_dicts():
+            if (row["method"], row["against"]) == (one, other):
+                found[row["protocol"], row["group"]] = row
+            elif (row["method"], row["against"]) == (other, one):
+                turned = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
+                found[row["protocol"], row["group"]] = {**row, **turned}
+        if found:
+            rows[f"{BACKBONE_NAMES[backbone]}: {METHOD_NAMES[one]} − {METHOD_NAMES[other]}"] = found
     return rows
 
 

@@ -48,6 +48,8 @@ def loaded(settings: Settings) -> tuple[dict[str, Recommender], dict[str, list[s
     in_git = sorted(card.parent for card in published.glob("*/card.json"))
     if in_git and not any(folder.exists() for folder in folders):
         folders, rows = in_git, pl.read_parquet(published / EXAMPLES)
+    elif not any(folder.exists() for folder in folders):
+        raise InputError(f"{settings.dataset} has no recommender yet: run `make repro` (or `dvc repro recommend`)")
     else:
         rows = histories(dataset.load(settings.dataset))
     recommenders = [Recommender.load(folder) for folder in folders]
@@ -178,7 +180,7 @@ def _lay_out(settings: Settings) -> None:
         "compared with the average item; striped parts speak against the item."
     )
     history = chosen_history(first, everyone)
-    k = st.sidebar.slider("Items a list", 3, 20, settings.recommend.k)
+    k = st.sidebar.slider("Items per list", 3, 20, settings.recommend.k)
     title = st.sidebar.text_input("Title of a new item that nobody has had", key="new")
     if not history:
         st.info("The history is empty: choose at least one item on the left.")

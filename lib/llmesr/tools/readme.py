@@ -1,7 +1,7 @@
 """Write the tables of README.md and results/README.md anew from `results/`: `python -m llmesr.tools.readme`.
 
 A page marks where a table goes by `<!-- results: NAME -->` and `<!-- end -->`. NAME is `datasets`, `verdicts`,
-`DATASET short`, or a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and
+`headline`, `DATASET short`, or a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and
 `movielens-100k fusion/missing`
 is `results/movielens-100k/fusion/missing.md`.
 """
@@ -23,6 +23,7 @@ from llmesr.report.plotting import save
 PAGES = (ROOT / "README.md", ROOT / "results" / "README.md")
 DATASETS = ("complete-journey", "movielens-100k", "office-products")
 """Those of the tables of datasets and of verdicts."""
+VERDICTS = {**differences.GROUPS, "tail_user": "tail users"}
 NOT_RUN = "·"
 METRIC = "NDCG@10"
 CARD = {
@@ -57,18 +58,35 @@ def verdicts() -> str:
             columns.append(column)
             for row, found in differences.pairs(tests, metrics, METRIC).items():
                 backbone, pair = row.split(": ")
-                for group, what in differences.GROUPS.items():
+                for group, what in VERDICTS.items():
                     if one := found.get((protocol, group)):
                         sign = "–" if not one["significant"] else "▲" if one["difference"] > 0 else "▼"
                         signs[pair, what, column, backbone] = sign
     backbones = [backbone.title for backbone in BACKBONES.values()]
     rows = []
     for pair in (f"{METHOD_NAMES[one]} − {METHOD_NAMES[other]}" for one, other in differences.PAIRS):
-        for what in differences.GROUPS.values():
+        for what in VERDICTS.values():
             cells = [" ".join(signs.get((pair, what, column, one), NOT_RUN) for one in backbones) for column in columns]
             if any(set(cell) - {NOT_RUN, " "} for cell in cells):
                 rows.append([f"{pair}, {what}", *cells])
     return _table([f"{METRIC}: better (▲), worse (▼) or neither (–)", *columns], rows)
+
+
+def headline() -> str:
+    """Say in a sentence what LLM-ESR gains over its backbone, on the first dataset's SASRec in the sampled ranking."""
+    dataset, backbone = DATASETS[0], "sasrec"
+    rows = published.load(dataset).filter(metric=METRIC, protocol="sampled").group_by("backbone", "method", "group")
+    mean = {tuple(key): value for *key, value in rows.agg(pl.mean("value")).iter_rows()}
+
+    def gain(group: str) -> str:
+        return " to ".join(f"{mean[backbone, method, group]:.3f}" for method in ("base", "llmesr"))
+
+    return (
+        f"{DATASET_NAMES[dataset]}, {BACKBONE_NAMES[backbone]}, {PROTOCOLS['sampled']}: LLM-ESR raises {METRIC} from "
+        f"{gain('overall')}, on tail items from {gain('tail_item')}, and for tail users from {gain('tail_user')}. "
+        f"Recommending what is popular reaches {mean[UNTRAINED, 'popularity', 'overall']:.3f}, "
+        f"{mean[UNTRAINED, 'popularity', 'tail_item']:.3f} and {mean[UNTRAINED, 'popularity', 'tail_user']:.3f}."
+    )
 
 
 def short(dataset: str) -> str:
@@ -117,14 +135,16 @@ def content(name: str) -> str:
         return datasets()
     if name == "verdicts":
         return verdicts()
+    if name == "headline":
+        return headline()
     dataset, _, part = name.partition(" ")
     if part == "short":
         return short(dataset)
     file = results(dataset) / (f"{part}.md" if "/" in part else f"{part}/table.md")
     if not part or not file.exists():
         raise InputError(
-            f"the mark 'results: {name}' is neither 'datasets', 'verdicts' nor 'DATASET short', and {shown(file)} is "
-            "missing: correct it"
+            f"the mark 'results: {name}' is neither 'datasets', 'verdicts', 'headline' nor 'DATASET short', and "
+            f"{shown(file)} is missing: correct it"
         )
     return file.read_text(encoding="utf-8").strip()
 

@@ -47,16 +47,21 @@ ARROWS = [
 ]
 NOTES = [
     # x, y, text
-    (6.25, 5.6, "PCA: its start", "left"),
-    (12.45, 6.95, "$e^{se}$", "center"),
-    (12.45, 4.75, "$e^{co}$", "center"),
+    (6.25, 5.6, "initialised by PCA", "left"),
+    (9.85, 6.95, "$e^{se}$", "center"),
+    (8.7, 4.75, "$e^{co}$", "center"),
+    (12.45, 6.95, "$\\hat{S}^{se}$", "center"),
+    (12.45, 4.8, "$\\hat{S}^{co}$", "center"),
+    (13.1, 8.35, "$e^{se}, e^{co}$ of the candidates", "center"),
     (15.65, 6.65, "$u^{se}, u^{co}$", "center"),
     (13.35, 2.55, "without gradient", "left"),
 ]
+BYPASS = 8.1
+"""Height at which the candidates' vectors go past attention and backbone."""
 PARTS = [
     # x, y, width, height, title
     (-0.3, -0.1, 10.65, 2.3, "Retrieval"),
-    (4.7, 3.5, 10.3, 4.4, "Dual view"),
+    (4.7, 3.5, 10.3, 4.2, "Dual view"),
 ]
 
 
@@ -72,12 +77,15 @@ def architecture() -> Figure:
         axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=12)
     for start, end, leaves, arrives in ARROWS:
         _arrow(axis, _at(start, leaves), _at(end, arrives))
+    (x, y), (end_x, end_y) = _at("adapter", (0.5, 1.0)), _at("score", (0.5, 1.0))
+    axis.plot([x, x, end_x], [y, BYPASS, BYPASS], color="#333", lw=1.3)
+    _arrow(axis, (end_x, BYPASS), (end_x, end_y))
     for x, y, text, side in NOTES:
         axis.text(x, y, text, ha=side, va="center", fontsize=11, color="#333")
     for i, (text, colour) in enumerate((("frozen", FROZEN), ("learned", LEARNED), ("loss", LOSS))):
         axis.add_patch(FancyBboxPatch((19.5, 1.9 - 0.7 * i), 0.5, 0.4, boxstyle="round,pad=0", fc=colour, ec="#333"))
         axis.text(20.2, 2.1 - 0.7 * i, text, va="center", fontsize=12)
-    axis.set(xlim=(-0.4, 21.7), ylim=(-0.3, 8.5))
+    axis.set(xlim=(-0.4, 21.7), ylim=(-0.3, 8.9))
     axis.axis("off")
     return alone(figure)
 

@@ -33,6 +33,8 @@ def heatmap(weights: Tensor, labels: list[str], title: str) -> Figure:
             ax=axis,
             cmap="Blues",
             vmin=0,
+            annot=len(labels) <= 8,
+            fmt=".2f",
             xticklabels=shortened,
             yticklabels=shortened,
             cbar_kws={"label": "attention"},
