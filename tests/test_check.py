@@ -84,3 +84,20 @@ def test_a_note_is_printed_once(root, shop, capsys):
     (shop / "orders.csv").write_bytes(rows)
     check.main([str(shop), "--params", str(ROOT / "params.yaml")])
     assert capsys.readouterr().err.count("is read as Windows-1252") == 1
+
+
+def test_where_a_setting_for_a_dataset_stands_is_shown(root, shop, capsys):
+    (shop / "interactions.csv").write_text("Email,SKU,time\nu,a,1\n")
+    with pytest.raises(SystemExit):
+        check.main([str(shop), "--params", str(ROOT / "params.yaml")])
+    err = capsys.readouterr().err
+    assert "set 'columns" in err
+    assert f"datasets:\n  {shop.name}:\n    columns: {{user_id: Email" in err
+
+
+def test_a_column_that_is_called_a_category_is_suggested_first(root, shop, capsys):
+    items = (shop / "items.csv").read_text().splitlines()
+    lines = [f"{line},{extra}" for line, extra in zip(items, ["product category", *"abcabca"], strict=True)]
+    (shop / "items.csv").write_text("\n".join(lines))
+    check.main([str(shop), "--params", str(ROOT / "params.yaml")])
+    assert "category: product category   # 3 values" in capsys.readouterr().out

@@ -124,7 +124,9 @@ def _to_set(raw: Raw, settings: Settings, card: dict) -> Iterator[str]:
     if data.category is None:
         counts = {name: raw.items[name].n_unique() for name in raw.items.columns if name not in OF_ITEMS}
         most = min(max(60, raw.items.height // 20), raw.items.height // 2)
+        named = {name for name in counts if re.search("categ|genre|department", name, re.I)}
         fitting = sorted((n, name) for name, n in counts.items() if 3 <= n <= most)
+        fitting = [(n, name) for n, name in fitting if name in named] or fitting
         if fitting:
             found.append(f"category: {fitting[0][1]}   # {fitting[0][0]} values, for maps and diversity")
     if data.max_length > 2 * card["longest_user"]:
@@ -154,7 +156,13 @@ def main(arguments: list[str] | None = None) -> None:
             for line in report(settings_of(asked.folder, asked.params)):
                 print(line, flush=True)
     except InputError as error:
-        parser.exit(1, f"{error}\n")
+        where = (
+            f"\nSettings for this dataset stand in {asked.params}, under 'datasets' and the folder's name, such as\n"
+        )
+        where += (
+            f"datasets:\n  {Path(asked.folder).name}:\n    columns: {{user_id: Email, item_id: SKU, title: Product}}\n"
+        )
+        parser.exit(1, f"{error}\n{where if 'for this dataset' in str(error) else ''}")
 
 
 if __name__ == "__main__":

@@ -270,3 +270,31 @@ def test_many_rows_without_a_user_are_counted(read):
         InputError, match=r"line 3: 'user_id' is empty: so are 2 of 4 rows: fill them, from the row above"
     ):
         read({"interactions.csv": HEADER + "u,a,1\n,b,2\n,c,3\nv,a,4\n", "items.csv": ITEMS})
+
+
+def test_a_title_that_differs_within_most_items_is_none(read):
+    rows = "email,Lineitem sku,Name\nu,a,#1\nu,b,#2\nv,a,#3\nv,b,#4\n"
+    recipe = {"columns": {"user_id": "email"}}
+    with pytest.raises(
+        InputError, match=r"'Name' of .* differs within 2 of 2 items \('#1' and '#3'\), so it is no title"
+    ):
+        read({"orders.csv": rows}, **recipe)
+    with_names = rows.replace("Name\n", "Name,Lineitem name\n").replace("#1", "#1,Tea").replace("#2", "#2,Jam")
+    raw = read({"orders.csv": with_names.replace("#3", "#3,Tea").replace("#4", "#4,Jam")}, **recipe)
+    assert raw.items.sort("item_id")["title"].to_list() == ["Tea", "Jam"]
+
+
+def test_refunds_in_a_shop_system_s_columns_are_said(read, capsys):
+    rows = "user_id,item_id,timestamp,Lineitem quantity,Financial Status,Discount\n"
+    read({"interactions.csv": f"{rows}u,a,1,1,paid,0\nu,b,2,-1,refunded,0\nv,c,3,1,paid,5\n", "items.csv": ITEMS})
+    err = capsys.readouterr().err
+    assert "1 of 3 rows have a 'Lineitem quantity' of 0 or less" in err
+    assert "whatever 'Financial Status' says" in err
+    assert "Discount" not in err
+
+
+def test_rows_that_are_there_twice_are_said(read, capsys):
+    read({"interactions.csv": f"{ROWS}v,c,3\n", "items.csv": ITEMS})
+    assert "2 rows of" in capsys.readouterr().err
+    read({"interactions.csv": ROWS, "items.csv": ITEMS})
+    assert "several times" not in capsys.readouterr().err

@@ -386,6 +386,41 @@ def test_lists_are_made_of_whole_histories_in_their_order_with_repeats(made, dat
     assert scores[0] != pytest.approx(scores[1], abs=1e-3)
 
 
+def test_lists_may_hold_what_was_had(made, data, tmp_path):
+    recommender, file, past = made("base"), tmp_path / "lists.parquet", data.items["item_id"].to_list()
+    recommender.export(pl.DataFrame({"user_id": "u", "item_id": past}), file, k=3, exclude_seen=False)
+    alone = recommender.recommend(past, 3, exclude_seen=False)
+    assert pl.read_parquet(file)["item_id"].to_list() == alone["item_id"].to_list()
+
+
+def test_histories_with_times_may_come_in_any_order(made, data, tmp_path):
+    recommender, ids = made(), data.items["item_id"].to_list()
+    rows = pl.DataFrame({"user_id": ["u"] * 8, "item_id": ids[:8], "timestamp": range(8)})
+    for name, frame in (("in order", rows.drop("timestamp")), ("turned", rows.reverse())):
+        recommender.export(frame, tmp_path / f"{name}.csv", k=4)
+    assert (tmp_path / "turned.csv").read_text() == (tmp_path / "in order.csv").read_text()
+
+
+def test_items_that_are_not_known_may_be_skipped(made, tmp_path):
+    recommender, file = made(), tmp_path / "lists.parquet"
+    rows = pl.DataFrame({"user_id": ["a", "a", "b"], "item_id": ["p01", "new", "new"]})
+    with pytest.raises(InputError, match=r"item 'new' is not in the catalogue: add new items by `add_items`, or pass"):
+        recommender.export(rows, file)
+    assert recommender.export(rows, file, k=3, skip_unknown=True) == 1
+    assert pl.read_parquet(file)["item_id"].to_list() == recommender.recommend(["p01"], 3)["item_id"].to_list()
+
+
+def test_a_single_id_is_no_history(made):
+    with pytest.raises(InputError, match=r"a history is a list of item ids"):
+        made().recommend("p01")
+
+
+def test_everybody_may_read_a_saved_recommender_and_it_says_what_it_is(made, tmp_path):
+    made().save(tmp_path / "mine")
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "mine").iterdir()} == {0o644}
+    assert repr(made("base")) == "Recommender(base on sasrec, tiny, 48 items)"
+
+
 def test_ids_of_digits_may_be_numbers_in_histories(made, tmp_path):
     recommender = made().add_embedded(NEW.with_columns(item_id=pl.Series(["7", "8"])), np.ones((2, 24), np.float32))
     assert recommender.export(pl.DataFrame({"user_id": [1, 1], "item_id": [7, 8]}), tmp_path / "lists.parquet") == 1

@@ -115,8 +115,10 @@ def save(package: Package, folder: Path) -> None:
         arrays |= {f"{name} vectors": view.vectors, f"{name} present": view.present}
     with replacing(folder / "weights.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in package.method.state_dict().items()}, temporary)
+        temporary.chmod(0o644)  # safetensors lets nobody else read it
     with replacing(folder / "embeddings.safetensors") as temporary:
         save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        temporary.chmod(0o644)
     save_frame(package.items, folder / "items.parquet")
     card = {
         "format": FORMAT,

@@ -98,8 +98,11 @@ class Recommender(Package):
         with replacing(Path(folder) / "README.md") as temporary:
             temporary.write_text(hub.model_card(self), encoding="utf-8")
 
-    def push_to_hub(self, name: str, *, private: bool = False) -> str:
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
         """Put it on the Hugging Face hub with its model card, and return the address. It needs a token.
+
+        The weights of DualMatch and Linear hold the training histories of all users, without their ids. Share those of
+        other methods, or keep it private.
 
         Args:
             name: of the repository, such as `owner/name`.
@@ -231,13 +234,24 @@ class Recommender(Package):
         items = pl.concat([self.items, items])
         return replace(self, items=items, texts=np.concatenate([self.texts, new.astype(np.float32)]))
 
-    def export(self, histories: pl.DataFrame, file: str | Path, k: int = 10) -> int:
+    def export(
+        self,
+        histories: pl.DataFrame,
+        file: str | Path,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        skip_unknown: bool = False,
+    ) -> int:
         """Write the top k of many users, block by block: `user_id`, `rank`, `item_id`, `score`.
 
         Args:
-            histories: a polars or pandas frame with `user_id`, `item_id`, each user's rows in time order.
+            histories: a polars or pandas frame with `user_id`, `item_id`, and each user's rows in time order, or in any
+                order with a sortable `timestamp`.
             file: `.parquet` or `.csv`; is replaced when all is written.
             k: items a user.
+            exclude_seen: leave out items of the user's history.
+            skip_unknown: pass over items of the histories that are not in the catalogue; who has no other gets no list.
 
         Returns:
             the number of users.
@@ -248,9 +262,18 @@ class Recommender(Package):
         """
         _check_number(k)
         histories = polars_frame(histories, "the histories")
-        return export.write(self.scorer, self.items["item_id"], histories, Path(file), k)
+        options = {"exclude_seen": exclude_seen, "skip_unknown": skip_unknown}
+        return export.write(self.scorer, self.items["item_id"], histories, Path(file), k, **options)
+
+    def __repr__(self) -> str:
+        """Say what it is, without its arrays."""
+        about = self.about
+        return f"Recommender({about['method']} on {about['backbone']}, {about['dataset']}, {self.items.height:,} items)"
 
     def _sequences(self, histories: Iterable[Sequence[str]]) -> Sequences:
+        histories = list(histories)
+        if any(isinstance(history, str) for history in histories):
+            raise InputError("a history is a list of item ids, the oldest first, such as ['a', 'b']")
         numbered = [[self._row(item) for item in history] for history in histories]
         if not all(numbered):
             raise InputError("the history is empty: name at least one item, or recommend what is popular")

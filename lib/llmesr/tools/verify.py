@@ -32,7 +32,9 @@ def committed(dataset: str) -> pl.DataFrame:
     command = ["git", "show", f"HEAD:{file.as_posix()}"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if found.returncode:
-        raise InputError(f"the last commit has no {file.as_posix()}: there is nothing to compare with")
+        raise InputError(
+            f"no numbers are published for {dataset} ({file.as_posix()} is not in git): nothing is compared"
+        )
     return pl.read_csv(io.BytesIO(found.stdout))
 
 

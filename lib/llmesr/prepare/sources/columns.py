@@ -9,10 +9,11 @@ USED = {
     "user_id": "user uid username userid customer customerid customernumber member memberid visitor visitorid reviewer "
     "reviewerid buyerid householdid accountid clientid",
     "item_id": "item iid itemid product productid asin parentasin movieid isbn stockcode sku article articleid "
-    "artistid bookid songid trackid gameid recipeid animeid businessid videoid newsid courseid",
+    "artistid bookid songid trackid gameid recipeid animeid businessid videoid newsid courseid "
+    "lineitemsku",
     "timestamp": "time date datetime ts unixtime unixreviewtime invoicedate tdat eventtime createdat transactiondate "
     "purchasedate orderdate",
-    "title": "name itemname productname producttitle booktitle movietitle articletitle description",
+    "title": "lineitemname name itemname productname producttitle booktitle movietitle articletitle description",
     "rating": "score stars overall bookrating",
     "text": "review reviewtext comment",
 }
@@ -56,7 +57,7 @@ def find(
     found = same or [name for name in names if plain(name) in USED[role]]
     found = found or [name for name in names if plain(name) in also]
     if len(found) > 1 and role == "title":
-        found = sorted(found, key=lambda name: plain(name) == "description")[:1]
+        found = sorted(found, key=lambda name: USED[role].index(plain(name)) if plain(name) in USED[role] else 0)[:1]
     if len(found) > 1:
         raise InputError(
             f"{where} has the columns {' and '.join(repr(name[:60]) for name in found[:4])}, which could all be "

@@ -34,6 +34,7 @@ def said_of_interactions(table: Table) -> None:
     _capitals(table)
     _placeholders(table)
     _feedback(table)
+    _doubled(table)
 
 
 def _several_items_in_a_cell(table: Table) -> None:
@@ -65,7 +66,8 @@ def _placeholders(table: Table) -> None:
 def _feedback(table: Table) -> None:
     """Say if a column seems to tell kinds of rows apart, since every row counts as an interaction."""
     for name in table.names:
-        if columns.plain(name) not in FEEDBACK:
+        last = re.split(r"[\W_]+", columns.TYPES.sub("", name))[-1].lower()  # as in `Lineitem quantity`
+        if not {columns.plain(name), last} & FEEDBACK:
             continue
         values = table.frame[name].drop_nulls().cast(pl.String).str.strip_chars()
         numbers = values.cast(pl.Float64, strict=False)
@@ -82,6 +84,12 @@ def _feedback(table: Table) -> None:
                 f"every row counts as an interaction, whatever '{cut_short(name)}' says ({kinds}): leave out the rows "
                 "that are none"
             )
+
+
+def _doubled(table: Table) -> None:
+    """Say if rows are there twice, which an export may have done."""
+    if "timestamp" in table.names and (doubled := int(table.frame.select(table.names).is_duplicated().sum())):
+        note(f"{doubled:,} rows of {shown(table.file)} are there several times: delete them if the export did that")
 
 
 def said_of_dates(table: Table, order: str) -> None:

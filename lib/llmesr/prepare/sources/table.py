@@ -275,6 +275,12 @@ def _items_of(table: Table, recipe: DatasetSettings) -> pl.DataFrame:
     if several.height:
         item = several["item_id"][0]
         one, other = several.filter(pl.col("item_id") == item)[title][:2]
+        if several["item_id"].n_unique() > first.height / 2 and "title" not in recipe.columns:
+            raise InputError(
+                f"'{title}' of {shown(table.file)} differs within {several['item_id'].n_unique()} of {first.height} "
+                f"items ('{cut_short(one)}' and '{cut_short(other)}'), so it is no title of theirs: set "
+                "'columns: {title: …}' for this dataset"
+            )
         note(
             f"{several['item_id'].n_unique()} items have several titles ('{cut_short(item)}': '{cut_short(one)}' and "
             f"'{cut_short(other)}'): the first one counts"
