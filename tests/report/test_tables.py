@@ -78,11 +78,28 @@ def test_costs_are_medians_over_seeds():
     assert tables.costs(timings, asked).splitlines()[2] == "| SASRec | Base | 20 | 0.50 | 200 | 2.00 | 600 | 12,345 |"
 
 
+TIMINGS = pl.DataFrame(
+    [
+        ("sasrec", "base", seed, what, value)
+        for seed, best in ((1, 5.0), (2, 3.0))
+        for what, value in (("epochs", 5.0), ("best_epoch", best))
+    ],
+    schema=["backbone", "method", "seed", "what", "value"],
+    orient="row",
+)
+
+
+def test_runs_that_were_best_in_their_last_epoch_are_counted():
+    assert tables.unfinished(TIMINGS).startswith("1 of 2 runs were still improving when they stopped")
+    assert tables.unfinished(TIMINGS.filter(seed=2)) == ""
+    assert tables.unfinished(TIMINGS.filter(seed=9)) == ""
+
+
 def test_published_tables_are_all_there_with_their_names():
     everything = pl.concat(
         METRICS.with_columns(protocol=pl.lit(protocol), metric=pl.lit(metric)) for protocol, metric in tables.PUBLISHED
     )
-    text = tables.published(everything, NO_TESTS)
+    text = tables.published(everything, NO_TESTS, TIMINGS)
     for name in ("**NDCG@10, sampled**", "**HR@10, sampled**", "**NDCG@10, full**", "**HR@10, full**"):
         assert text.count(name) == 1
     assert text.count("| SASRec | LLM-ESR | **0.1800**") == 4

@@ -55,7 +55,9 @@ def test_published_is_what_the_last_commit_has(root, monkeypatch):
     monkeypatch.setattr(verify, "ROOT", root)
     for command in (["init", "-q"], ["config", "user.email", "a@b.c"], ["config", "user.name", "A"]):
         subprocess.run(["git", *command], cwd=root, check=True)
-    with pytest.raises(InputError, match=r"no numbers are published for shop .results/shop/evaluate/metrics.csv is not in git"):
+    with pytest.raises(
+        InputError, match=r"no numbers are published for shop .results/shop/evaluate/metrics.csv is not in git"
+    ):
         verify.committed("shop")
     file = results("shop", "evaluate") / "metrics.csv"
     file.parent.mkdir(parents=True)

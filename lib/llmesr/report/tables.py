@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from llmesr.report import BACKBONE_NAMES, METHOD_NAMES
+from llmesr.evaluate.references import UNTRAINED
+from llmesr.report import BACKBONE_NAMES, METHOD_NAMES, dataset_name
 
 GROUPS = {
     "overall": "Overall",
@@ -69,12 +70,28 @@ def overall(metrics: pl.DataFrame, protocol: str, metric: str, tests: pl.DataFra
     return "\n".join(lines)
 
 
-def published(metrics: pl.DataFrame, tests: pl.DataFrame) -> str:
+def published(metrics: pl.DataFrame, tests: pl.DataFrame, timings: pl.DataFrame) -> str:
     """Lay out all of `PUBLISHED`, each under its name: the text of `results/<dataset>/overall/table.md`."""
+    seeds = metrics.filter(pl.col("backbone") != UNTRAINED)["seed"].n_unique()
+    head = (
+        f"{dataset_name(metrics['dataset'][0])}, {seeds} seed{'s' * (seeds > 1)}: mean ± standard deviation over "
+        "seeds. The best of each backbone is bold. The gain is that of the overall mean over the backbone alone.\n"
+    )
     parts = [
         f"**{metric}, {protocol}**\n\n{overall(metrics, protocol, metric, tests)}\n" for protocol, metric in PUBLISHED
     ]
-    return "\n".join([*parts, f"{FLAG} differs from the backbone alone: paired t-test over users, q < 0.05\n"])
+    notes = [f"{FLAG} differs from the backbone alone: paired t-test over users, q < 0.05\n", unfinished(timings)]
+    return "\n".join([head, *parts, *filter(None, notes)])
+
+
+def unfinished(timings: pl.DataFrame) -> str:
+    """Say how many runs were best in their very last epoch, and may have become better; nothing if none was."""
+    epochs = timings.filter(pl.col("what").is_in(["epochs", "best_epoch"]))
+    runs = epochs.pivot("what", index=["backbone", "method", "seed"], values="value")
+    last = runs.filter(pl.col("best_epoch") == pl.col("epochs")).height if runs.height else 0
+    return (
+        f"{last} of {runs.height} runs were still improving when they stopped: raise `train.epochs`\n" if last else ""
+    )
 
 
 def costs(timings: pl.DataFrame, metrics: pl.DataFrame) -> str:

@@ -55,7 +55,7 @@ def by_group(
                 axis.get_legend().remove()
                 axis.set(xlabel=label, ylabel=f"{metric} ({protocol})", title=backbone)
     figure.legend(handles, labels, loc="outside lower center", ncol=len(colours), frameon=False)
-    figure.suptitle(f"{title}. Lines: ± 1 standard deviation over seeds")
+    figure.suptitle(title + (". Lines: ± 1 standard deviation over seeds" if kept["seed"].n_unique() > 1 else ""))
     return alone(figure)
 
 

@@ -76,5 +76,6 @@ def accuracy_and_time(metrics: pl.DataFrame, timings: pl.DataFrame, protocol: st
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("{x:g}")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-        axis.set_title(f"{title}. Lines: ± 1 standard deviation over seeds", fontsize="medium")
+        lines = ". Lines: ± 1 standard deviation over seeds" if both["spread"].max() else ""
+        axis.set_title(title + lines, fontsize="medium")
     return alone(figure)
