@@ -1,9 +1,8 @@
 """Write the tables of README.md and results/README.md anew from `results/`: `python -m llmesr.tools.readme`.
 
 A page marks where a table goes by `<!-- results: NAME -->` and `<!-- end -->`. NAME is `datasets`, `verdicts`,
-`headline`, `DATASET short`, or a file: `complete-journey ablation` is `results/complete-journey/ablation/table.md`, and
-`movielens-100k fusion/missing`
-is `results/movielens-100k/fusion/missing.md`.
+`headline`, `own interactions`, `DATASET short`, or a file: `movielens-100k fusion/missing` is
+`results/movielens-100k/fusion/missing.md`, and `movielens-100k fusion` the `table.md` in that folder.
 """
 
 import json
@@ -16,7 +15,7 @@ from llmesr.errors import InputError
 from llmesr.evaluate.references import UNTRAINED
 from llmesr.models.backbones import BACKBONES
 from llmesr.paths import ROOT, replacing, results, shown
-from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, differences, published
+from llmesr.report import BACKBONE_NAMES, DATASET_NAMES, METHOD_NAMES, PROTOCOLS, differences, paper, published
 from llmesr.report.plots.architecture import architecture
 from llmesr.report.plotting import save
 
@@ -137,6 +136,8 @@ def content(name: str) -> str:
         return verdicts()
     if name == "headline":
         return headline()
+    if name == "own interactions":
+        return paper.own_interactions(METRIC)
     dataset, _, part = name.partition(" ")
     if part == "short":
         return short(dataset)
