@@ -101,3 +101,13 @@ def test_a_column_that_is_called_a_category_is_suggested_first(root, shop, capsy
     (shop / "items.csv").write_text("\n".join(lines))
     check.main([str(shop), "--params", str(ROOT / "params.yaml")])
     assert "category: product category   # 3 values" in capsys.readouterr().out
+
+
+def test_each_dataset_of_a_folder_is_checked(root, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+        (tmp_path / "both" / name / "inter.txt").write_text(
+            "".join(f"{user} {item}\n" for user in (1, 2) for item in (1, 2, 3))
+        )
+    check.main([str(tmp_path / "both"), "--params", str(ROOT / "params.yaml")])
+    assert capsys.readouterr().out.count("read as format 'inter-txt'") == 2

@@ -31,6 +31,14 @@ CARD = (
 )
 
 
+WHERE = """
+Settings for this dataset stand in {params}, under 'datasets' and the folder's name, such as
+datasets:
+  {name}:
+    columns: {{user_id: Email, item_id: SKU, title: Product}}
+"""
+
+
 def settings_of(folder: str, params: str = "params.yaml") -> Settings:
     """Read the settings for a folder of raw files, or for a dataset that the settings name.
 
@@ -145,24 +153,29 @@ def _moment(time: object) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}" if 1e8 < seconds < 1e10 else f"{number:g}"
 
 
+def datasets_of(folder: str) -> list[str]:
+    """Give the subfolders of a folder that has no files of its own, but datasets; else the folder itself."""
+    inside = sorted(path for path in Path(folder).glob("*") if not path.name.startswith("."))
+    if inside and all(path.is_dir() and recognised(path) for path in inside):
+        note(f"{shown(Path(folder))} holds {len(inside)} datasets: each is checked")
+        return [str(path) for path in inside]
+    return [folder]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the report, or the sentence that says what is at fault."""
     parser = argparse.ArgumentParser(prog="python -m llmesr.check", description=__doc__.partition(":")[2].strip())
     parser.add_argument("folder", help="folder of raw files, such as data/my-shop, or a dataset that the settings name")
     parser.add_argument("--params", default="params.yaml", help="settings file (default: %(default)s)")
     asked = parser.parse_args(arguments)
-    try:
-        with kept_notes():  # each note once
-            for line in report(settings_of(asked.folder, asked.params)):
-                print(line, flush=True)
-    except InputError as error:
-        where = (
-            f"\nSettings for this dataset stand in {asked.params}, under 'datasets' and the folder's name, such as\n"
-        )
-        where += (
-            f"datasets:\n  {Path(asked.folder).name}:\n    columns: {{user_id: Email, item_id: SKU, title: Product}}\n"
-        )
-        parser.exit(1, f"{error}\n{where if 'for this dataset' in str(error) else ''}")
+    for folder in datasets_of(asked.folder):
+        try:
+            with kept_notes():  # each note once
+                for line in report(settings_of(folder, asked.params)):
+                    print(line, flush=True)
+        except InputError as error:
+            hint = WHERE.format(params=asked.params, name=Path(folder).name) if "for this dataset" in str(error) else ""
+            parser.exit(1, f"{error}\n{hint}")
 
 
 if __name__ == "__main__":
