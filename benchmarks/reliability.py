@@ -263,12 +263,12 @@ def main() -> None:
         for step in steps:
             trials.append(step())
             print(f"{trials[-1].tried}: {trials[-1].happened}", flush=True)
-    write(trials, seconds)
+        write(trials, seconds, project.folder)
 
 
-def write(trials: list[Trial], seconds: float) -> None:
-    """Write the page."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+def write(trials: list[Trial], seconds: float, clone: Path) -> None:
+    """Write the page, with the commit of the clone in which all was tried."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, text=True).stdout
     rows = "\n".join(f"| {trial.tried} | {trial.times} | {trial.happened} |" for trial in trials)
     about = (
         "What happens when something goes wrong in the middle. `python -m benchmarks.reliability` breaks the pipeline "
