@@ -51,6 +51,54 @@ def test_the_short_table_has_the_best_in_bold(root):
     ]
 
 
+def write(stage, name, rows, schema):
+    file = results("shop", stage) / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows, schema=schema, orient="row").with_columns(metric=pl.lit("NDCG@10")).write_csv(file)
+
+
+def test_verdicts_have_a_sign_a_backbone_and_a_dot_where_there_is_none(root, monkeypatch):
+    monkeypatch.setattr(readme, "DATASETS", ("shop",))
+    monkeypatch.setitem(readme.DATASET_NAMES, "shop", "Shop")
+    means = [(backbone, "llmesr", "sampled", "overall", 0.1) for backbone in ("gru4rec", "sasrec")]
+    write("evaluate", "metrics.csv", means, ["backbone", "method", "protocol", "group", "value"])
+    tests = [
+        ("gru4rec", "llmesr", "base", "sampled", "overall", 0.1, True),
+        ("sasrec", "llmesr", "base", "sampled", "overall", -0.1, True),
+        ("gru4rec", "llmesr", "base", "sampled", "tail_user", 0.1, False),
+        ("sasrec", "base", "llmesr", "full", "tail_item", 0.1, True),  # the other way round
+    ]
+    keys = ["backbone", "method", "against", "protocol", "group", "difference", "significant"]
+    more = [(*row, 0.0, 0.0, 0.01) for row in tests]
+    write("evaluate", "significance.csv", more, [*keys, "low", "high", "q"])
+    _, _, *rows = readme.verdicts().splitlines()
+    assert rows == [
+        "| LLM-ESR − Base, all test cases | ▲ · ▼ | · · · |",
+        "| LLM-ESR − Base, tail items | · · · | · · ▼ |",
+        "| LLM-ESR − Base, tail users | – · · | · · · |",
+    ]
+
+
+def test_the_headline_says_the_gain_and_what_popularity_reaches(root, monkeypatch):
+    monkeypatch.setattr(readme, "DATASETS", ("shop",))
+    monkeypatch.setitem(readme.DATASET_NAMES, "shop", "Shop")
+    groups = ("overall", "tail_item", "tail_user")
+    rows = [
+        (backbone, method, "sampled", group, value + place / 10)
+        for backbone, method, value in (
+            ("sasrec", "base", 0.1),
+            ("sasrec", "llmesr", 0.2),
+            ("untrained", "popularity", 0.3),
+        )
+        for place, group in enumerate(groups)
+    ]
+    write("evaluate", "metrics.csv", rows, ["backbone", "method", "protocol", "group", "value"])
+    assert readme.headline() == (
+        "Shop, SASRec, sampled ranking: with LLM-ESR NDCG@10 goes from 0.100 to 0.200, on tail items from 0.200 to 0.300, "
+        "and for tail users from 0.300 to 0.400. Recommending what is popular reaches 0.300, 0.400 and 0.500."
+    )
+
+
 def test_the_published_pages_have_all_their_tables():
     assert readme.PAGES[0].parent == paths.ROOT
     for page in readme.PAGES:

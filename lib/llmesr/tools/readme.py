@@ -81,7 +81,7 @@ def headline() -> str:
         return " to ".join(f"{mean[backbone, method, group]:.3f}" for method in ("base", "llmesr"))
 
     return (
-        f"{DATASET_NAMES[dataset]}, {BACKBONE_NAMES[backbone]}, {PROTOCOLS['sampled']}: LLM-ESR raises {METRIC} from "
+        f"{DATASET_NAMES[dataset]}, {BACKBONE_NAMES[backbone]}, {PROTOCOLS['sampled']}: with LLM-ESR {METRIC} goes from "
         f"{gain('overall')}, on tail items from {gain('tail_item')}, and for tail users from {gain('tail_user')}. "
         f"Recommending what is popular reaches {mean[UNTRAINED, 'popularity', 'overall']:.3f}, "
         f"{mean[UNTRAINED, 'popularity', 'tail_item']:.3f} and {mean[UNTRAINED, 'popularity', 'tail_user']:.3f}."
