@@ -522,7 +522,7 @@ def test_a_model_card_says_what_the_run_was(shared):
     recommender, folder = shared
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: llmesr\n")
-    assert "# DualMatch on SASRec on tiny" in card
+    assert "# DualMatch on SASRec, trained on tiny" in card
     assert "| 0.2500 |" in card
     assert f'shop.recommend(["{recommender.items["item_id"][0]}"' in card
 

@@ -17,9 +17,9 @@ license: mit
 tags: [recommender-system, sequential-recommendation, long-tail]
 ---
 
-# {title} on {dataset}
+# {title}, trained on {dataset}
 
-Recommends the next item for a history of items, by {title}, trained with seed {seed}. It knows {items:,} items.
+Recommends the next item for a history of items. It was trained with seed {seed}. It knows {items:,} items.
 
 | | |
 | --- | --- |
@@ -50,7 +50,7 @@ def model_card(package: Package) -> str:
         items=package.items.height,
         ndcg=about["validation_NDCG@10"],
         epoch=about["best_epoch"],
-        encoder=about["encoder"],
+        encoder=chosen.embed.encoder,
         example=", ".join(f'"{item}"' for item in package.items["item_id"].head(2)),
     )
 
