@@ -94,8 +94,8 @@ def test_the_headline_says_the_gain_and_what_popularity_reaches(root, monkeypatc
     ]
     write("evaluate", "metrics.csv", rows, ["backbone", "method", "protocol", "group", "value"])
     assert readme.headline() == (
-        "Shop, SASRec, sampled ranking: with LLM-ESR NDCG@10 goes from 0.100 to 0.200, on tail items from 0.200 to 0.300, "
-        "and for tail users from 0.300 to 0.400. Recommending what is popular reaches 0.300, 0.400 and 0.500."
+        "Shop, SASRec, sampled ranking: with LLM-ESR NDCG@10 goes from 0.100 to 0.200, on tail items from 0.200 to "
+        "0.300, and for tail users from 0.300 to 0.400. Recommending what is popular reaches 0.300, 0.400 and 0.500."
     )
 
 

@@ -80,11 +80,12 @@ def headline() -> str:
     def gain(group: str) -> str:
         return " to ".join(f"{mean[backbone, method, group]:.3f}" for method in ("base", "llmesr"))
 
+    where = f"{DATASET_NAMES[dataset]}, {BACKBONE_NAMES[backbone]}, {PROTOCOLS['sampled']}"
+    popular = [f"{mean[UNTRAINED, 'popularity', group]:.3f}" for group in ("overall", "tail_item", "tail_user")]
     return (
-        f"{DATASET_NAMES[dataset]}, {BACKBONE_NAMES[backbone]}, {PROTOCOLS['sampled']}: with LLM-ESR {METRIC} goes from "
-        f"{gain('overall')}, on tail items from {gain('tail_item')}, and for tail users from {gain('tail_user')}. "
-        f"Recommending what is popular reaches {mean[UNTRAINED, 'popularity', 'overall']:.3f}, "
-        f"{mean[UNTRAINED, 'popularity', 'tail_item']:.3f} and {mean[UNTRAINED, 'popularity', 'tail_user']:.3f}."
+        f"{where}: with LLM-ESR {METRIC} goes from {gain('overall')}, on tail items from {gain('tail_item')}, and for "
+        f"tail users from {gain('tail_user')}. Recommending what is popular reaches {popular[0]}, {popular[1]} and "
+        f"{popular[2]}."
     )
 
 
