@@ -101,6 +101,15 @@ def test_encoder_that_cannot_be_found_is_named():
         encode_all(["x"], encoder)
 
 
+@pytest.mark.parametrize(
+    ("most", "said"), [(8, "1 of 3 texts reach 8 tokens"), (6, "2 of 3 texts reach 6 tokens"), (16, None)]
+)
+def test_texts_that_are_cut_are_counted(letters, capsys, most, said):
+    encode_all(["a b c d e f", "a b c d e f a b c", "a"], letters.model_copy(update={"max_tokens": most}))
+    err = capsys.readouterr().err
+    assert (f"{said}, and what comes after is not read" in err) if said else ("tokens" not in err)
+
+
 @pytest.fixture
 def copied(tmp_path):
     """Copy an encoder's folder, with one of its files cut to a share or changed."""
