@@ -177,9 +177,10 @@ def _lay_out(settings: Settings) -> None:
     st.caption(
         f"{dataset_name(settings.dataset)}: {first.items.height:,} items, {BACKBONE_NAMES[first.about['backbone']]}. "
         "The latest items of a history count most. A coloured bar shows what the score is made of, "
-        "compared with the average item; striped parts speak against the item. DualMatch's *match by nearest text* is "
-        "that with the most similar past item, *match by texts* that with all of them."
+        "compared with the average item; striped parts speak against the item."
     )
+    if METHOD_NAMES["dualmatch"] in recommenders:
+        st.caption("*Match by nearest text* is with the most similar past item, *match by texts* with all of them.")
     history = chosen_history(first, everyone)
     k = st.sidebar.slider("Items per list", 3, 20, settings.recommend.k)
     title = st.sidebar.text_input("Title of a new item that nobody has had", key="new")

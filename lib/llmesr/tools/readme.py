@@ -145,8 +145,8 @@ def content(name: str) -> str:
     file = results(dataset) / (f"{part}.md" if "/" in part else f"{part}/table.md")
     if not part or not file.exists():
         raise InputError(
-            f"the mark 'results: {name}' is neither 'datasets', 'verdicts', 'headline' nor 'DATASET short', and "
-            f"{shown(file)} is missing: correct it"
+            f"the mark 'results: {name}' is neither 'datasets', 'verdicts', 'headline', 'own interactions' nor "
+            f"'DATASET short', and {shown(file)} is missing: correct it"
         )
     return file.read_text(encoding="utf-8").strip()
 
